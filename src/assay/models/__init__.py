@@ -1,0 +1,1 @@
+"""Adapters that turn estimators, files and endpoints into one Predictor."""

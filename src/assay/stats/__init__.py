@@ -1,0 +1,1 @@
+"""Intervals, exact tests and drift statistics: pure functions on arrays."""
