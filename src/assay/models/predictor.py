@@ -1,0 +1,131 @@
+"""The Predictor: the one running form of a model that every attack, measure and guard sees.
+
+It counts what it is asked, asks in batches, and stops at a hard budget. Inputs are in model space
+(``assay.contract.contract``): ``(n, d)`` rows for tables, ``(n, *shape)`` for tensors.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
+
+from assay.core.budget import Budget
+from assay.core.discovery import Control, discover
+from assay.core.errors import DataError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from assay.contract.contract import Contract
+
+    Array: TypeAlias = NDArray[np.floating]
+
+
+class Predictor(Control, package="assay.models"):
+    """A model that answers with class probabilities. Adapters implement ``accepts``, ``_wrap`` and ``_probabilities``.
+
+    classes: number of classes. budget: counts rows asked (``queries``) and refuses beyond its limit.
+    calls: number of calls to the model. batch: most rows in one call (None: all at once).
+    """
+
+    differentiable: ClassVar[bool] = False
+
+    def __init__(self, classes: int, *, budget: Budget | None = None, batch: int | None = None) -> None:
+        self.classes = classes
+        self.budget = budget or Budget()
+        self.batch = batch
+        self.calls = 0
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, model: object) -> bool:
+        """Return whether this adapter can run ``model``, without importing a heavy library to find out."""
+
+    @classmethod
+    @abstractmethod
+    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
+        """Return the predictor of ``model``. Raises InputError when it cannot be run."""
+
+    @abstractmethod
+    def _probabilities(self, x: Array) -> Array:
+        """Return class probabilities (n, classes) of one batch; counting is done by the caller."""
+
+    @property
+    def queries(self) -> int:
+        """Rows asked so far."""
+        return self.budget.spent
+
+    @final
+    def probabilities(self, x: Array) -> Array:
+        """Return class probabilities, (n, classes), for samples (n, ...).
+
+        Raises BudgetError before asking anything when n rows would pass the budget, and DataError
+        when the model answers in another shape.
+        """
+        import numpy as np
+
+        n = len(x)
+        self.budget.spend(n)
+        if n == 0:
+            return np.empty((0, self.classes))
+        size = self.batch or n
+        parts = []
+        for start in range(0, n, size):
+            self.calls += 1
+            part = np.asarray(self._probabilities(x[start : start + size]), dtype=np.float64)
+            if part.shape != (min(size, n - start), self.classes):
+                raise DataError(
+                    f"the model answered in shape {part.shape} for {min(size, n - start)} rows and {self.classes} classes",
+                    remedy="Return one probability per class and row",
+                )
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @final
+    def labels(self, x: Array) -> NDArray[np.intp]:
+        """Return the index of the most probable class of each sample, (n,)."""
+        return self.probabilities(x).argmax(axis=1)
+
+    def limited(self, limit: int | None) -> Predictor:
+        """Return a predictor of the same model that counts from zero, up to ``limit`` rows."""
+        import copy
+
+        other = copy.copy(self)
+        other.budget, other.calls = Budget(limit), 0
+        return other
+
+    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:
+        """Return d(cross-entropy)/dx, shape of ``x``. Raises UnsupportedError for a model without gradients."""
+        raise UnsupportedError(
+            f"{type(self).__name__} gives no gradients", remedy="Use a black-box attack, or a torch model"
+        )
+
+
+def predictor(
+    model: object,
+    *,
+    contract: Contract | None = None,
+    budget: int | None = None,
+    batch: int | None = None,
+    **options: object,
+) -> Predictor:
+    """Return the Predictor of an estimator, callable, ONNX file, torch module or endpoint URL.
+
+    contract: describes the input; needed where the model does not say its number of classes or where
+    it wants a data frame. budget: most rows that may be asked. batch: most rows in one call.
+    options: adapter's own, such as ``key`` (API key of an endpoint) or ``classes``.
+    Raises UnsupportedError when no adapter accepts the model.
+    """
+    if isinstance(model, Predictor):
+        return model.limited(budget)
+    for adapter in discover(Predictor).values():
+        if adapter.accepts(model):
+            wrapped = adapter.wrap(model, contract=contract, **options)
+            wrapped.budget = Budget(budget)
+            wrapped.batch = batch if batch is not None else wrapped.batch
+            return wrapped
+    raise UnsupportedError(
+        f"a {type(model).__module__}.{type(model).__qualname__} is no model that Assay can run",
+        remedy="Give a fitted scikit-learn estimator, a callable, an .onnx file, a torch module or an http:// URL",
+    )
