@@ -11,10 +11,11 @@ into ``Feature.categories`` (-1 for an unseen one), dates as days since 1970-01-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assay.core.digest import Digest, digest_record
 from assay.core.errors import ContractError
@@ -86,6 +87,9 @@ class Feature:
     def __post_init__(self) -> None:
         if not self.name:
             raise ContractError("a feature needs a name")
+        numbers = (self.low or 0.0, self.high or 0.0, self.max_null, self.step, self.cost, self.scale)
+        if not all(math.isfinite(v) for v in numbers):
+            raise ContractError("a bound, share, step, cost or scale is not finite", where=self.name, remedy="Leave it out")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ContractError(f"low {self.low:g} is above high {self.high:g}", where=self.name, remedy="Swap them")
         if self.kind is Kind.CATEGORY and self.role is Role.FEATURE and not self.categories:
@@ -138,7 +142,7 @@ class Tensor:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1 or self.low >= self.high:
+        if not self.shape or min(self.shape) < 1 or not (math.isfinite(self.high - self.low) and self.low < self.high):
             raise ContractError("a tensor needs a shape of positive sizes and low < high")
 
 
@@ -161,15 +165,18 @@ class Contract:
     def __post_init__(self) -> None:
         if bool(self.columns) == (self.tensor is not None):
             raise ContractError("give either columns or a tensor", where=self.name)
-        names = [c.name for c in self.columns] + ([self.target.name] if self.target else [])
-        for name in names:
-            if names.count(name) > 1:
+        seen: set[str] = set()
+        for name in [c.name for c in self.columns] + ([self.target.name] if self.target else []):
+            if name in seen:
                 raise ContractError("the column is described twice", where=name)
+            seen.add(name)
         known = {f.name for f in self.features}
         for relation in self.relations:
             for name in relation.weights:
                 if name not in known:
                     raise ContractError("a relation names a column that is no feature", where=name)
+            if not relation.weights or not all(math.isfinite(v) for v in (relation.bound, *relation.weights.values())):
+                raise ContractError("a relation needs weights and a bound that are finite", where=relation.name)
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -237,7 +244,7 @@ class Contract:
         return cls.from_yaml(read_bytes(path, limit=1 << 26).decode("utf-8", "replace"), where=str(path))
 
     @classmethod
-    def infer(cls, table: object, target: str, **options: object) -> Contract:
+    def infer(cls, table: object, target: str, **options: Any) -> Contract:
         """Return a first contract for a data frame, Arrow table, array or table file; see ``assay.contract.infer``."""
         from assay.contract.infer import infer
 

@@ -1,0 +1,147 @@
+"""Compressed streams, as joblib writes them: unpacked piece by piece under a hard budget, then read by content."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from mmap import ACCESS_READ, mmap
+from typing import Protocol
+
+from assay.artifacts.reader import DENIAL, Data, FormatReader, Inspection
+
+_CHUNK = 1 << 16
+_OUTPUT = 1 << 20
+_IN_MEMORY = 16 << 20
+_JUDGE_RATIO_FROM = 64 << 20
+_HEADS: dict[bytes, str] = {
+    b"\x1f\x8b\x08": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x5d\x00\x00": "lzma",
+    b"x\x01": "zlib", b"x\x5e": "zlib", b"x\x9c": "zlib", b"x\xda": "zlib", b"ZF0x": "joblib-zfile",
+}  # fmt: skip
+_ZFILE_HEAD = 21
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Zlib:
+    """zlib's decompressor with the interface of the other two."""
+
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+    "gzip": lambda: _Zlib(31), "zlib": lambda: _Zlib(15), "joblib-zfile": lambda: _Zlib(15), "raw-deflate": lambda: _Zlib(-15),
+    "bz2": bz2.BZ2Decompressor, "xz": lambda: lzma.LZMADecompressor(memlimit=128 << 20),
+    "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=128 << 20),
+}  # fmt: skip
+
+
+class CompressedReader(FormatReader, name="compressed", techniques=(DENIAL,)):
+    """Unpack gzip, zlib, bz2, xz and lzma streams within budgets and read what is inside."""
+
+    def claims(self, data: Data) -> bool:
+        """Return whether the content begins as a compressed stream."""
+        return _kind(data) != ""
+
+    def read(self, data: Data, where: str, inspection: Inspection) -> str:
+        """Examine the unpacked content; the name of the format is that of the inside."""
+        kind = _kind(data)
+        start = _ZFILE_HEAD if kind == "joblib-zfile" else 0
+        return unpack_and_scan(data, start, len(data), kind, f"{where}!{kind}", inspection)
+
+
+def _kind(data: Data) -> str:
+    head = data[:6]
+    return next((kind for magic, kind in _HEADS.items() if head.startswith(magic)), "")
+
+
+def unpack_and_scan(data: Data, start: int, stop: int, kind: str, where: str, inspection: Inspection) -> str:
+    """Unpack ``data[start:stop]`` and examine the result. Returns the name of its format."""
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        total, complete = 0, True
+        for piece in pieces(data, start, stop, kind):
+            if not isinstance(piece, bytes):
+                complete = False
+                inspection.error(where, piece)
+                break
+            total += len(piece)
+            spool.write(piece)
+            if over_budget(total, len(piece), stop - start, where, inspection):
+                complete = False
+                break
+        if not total:
+            if complete:
+                inspection.cannot(where, "holds nothing")
+            return kind
+        if total <= _IN_MEMORY:
+            spool.seek(0)
+            return inspection.scan(spool.read(), where)
+        spool.flush()
+        with mmap(spool.fileno(), 0, access=ACCESS_READ) as mapped:
+            return inspection.scan(mapped, where)
+
+
+def over_budget(total: int, new: int, packed: int, where: str, inspection: Inspection) -> bool:
+    """Count newly unpacked bytes; return whether to stop, after saying why."""
+    limits = inspection.limits
+    inspection.unpacked += new
+    if total > _JUDGE_RATIO_FROM and total > limits.ratio * packed:
+        inspection.bomb(where, f"unpacks to more than {limits.ratio} times its size")
+        return True
+    if inspection.unpacked > limits.unpacked:
+        inspection.error(where, "unpacks to more bytes than the budget allows")
+        return True
+    if inspection.expired():
+        inspection.error(where, "takes more time than the budget allows")
+        return True
+    return False
+
+
+class Reason(str):
+    """Why unpacking ended early."""
+
+    __slots__ = ()
+
+
+def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Reason]:
+    """Yield unpacked pieces of at most 1 MiB, and as the last item a text when the stream is damaged."""
+    position = start
+    while position < stop:
+        unpacker = _UNPACKERS[kind]()
+        begun = position
+        while not unpacker.eof and position <= stop:
+            chunk = data[position : min(stop, position + _CHUNK)]
+            position += len(chunk)
+            try:
+                made = unpacker.decompress(chunk, _OUTPUT)
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, MemoryError):
+                if begun == start:
+                    yield Reason("the compressed stream is damaged")
+                return
+            if made:
+                yield made
+            elif not chunk:
+                break
+        if not unpacker.eof:
+            yield Reason("the compressed stream ends early")
+            return
+        if kind not in {"gzip", "bz2", "xz"}:
+            return
+        unused: bytes = getattr(unpacker, "unused_data", b"") or getattr(getattr(unpacker, "_inner", None), "unused_data", b"")
+        position -= len(unused)
+        if position <= begun or data[position : position + 2] not in {b"\x1f\x8b", b"BZ", b"\xfd7"}:
+            return

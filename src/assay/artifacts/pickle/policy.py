@@ -1,0 +1,136 @@
+"""The policy on names: an allow-list per framework with reasons, and a table of what is known to be dangerous.
+
+A name on the allow-list is allowed in the ways that really saved models use it: as a ``new`` object,
+as a ``call``, or as a mere ``reference``. Everything else is unknown, which is suspicious and never
+clean; what matches the table of dangers is malicious.
+"""
+
+from __future__ import annotations
+
+import json
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from importlib.resources import files
+
+from assay.core.errors import FormatError
+
+_DANGERS = "dangerous.json"
+
+
+class Rating(Enum):
+    """What the policy says of a name."""
+
+    ALLOWED = "allowed"
+    UNKNOWN = "unknown"
+    DANGEROUS = "dangerous"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One answer of the policy. uses: ways in which an allowed name may be used; guard: a check on its arguments."""
+
+    rating: Rating
+    reason: str = ""
+    technique: str = ""
+    uses: frozenset[str] = frozenset()
+    guard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Names that may be imported, and names that are known to be dangerous.
+
+    allowed: by (module, name). modules: dangerous with all below them. names: dangerous by (module,
+    name). parts: dangerous wherever they stand in a dotted path. versions: of the data files.
+    """
+
+    allowed: dict[tuple[str, str], Rule]
+    modules: dict[str, Rule]
+    names: dict[tuple[str, str], Rule]
+    parts: dict[str, Rule]
+    versions: tuple[str, ...] = ()
+    _seen: dict[tuple[str, str], Rule] = field(default_factory=dict, repr=False, compare=False)
+
+    def judge(self, module: str, name: str) -> Rule:
+        """Return the rule for a name, under its present and its Python 2 spelling; the worse of the two counts."""
+        key = (module, name)
+        rule = self._seen.get(key)
+        if rule is None:
+            mapped = NAME_MAPPING.get(key) or (IMPORT_MAPPING.get(module, module), name)
+            answers = [self._one(*mapped), self._one(*key)] if mapped != key else [self._one(*key)]
+            dangerous = [r for r in answers if r.rating is Rating.DANGEROUS]
+            rule = dangerous[0] if dangerous else answers[0]
+            if len(self._seen) < 10_000:
+                self._seen[key] = rule
+        return rule
+
+    def _one(self, module: str, name: str) -> Rule:
+        rule = self.allowed.get((module, name))
+        if rule is not None:
+            return rule
+        first = name.partition(".")[0]
+        rule = self.names.get((module, name)) or self.names.get((module, first)) or self._module(module)
+        if rule is not None:
+            return rule
+        below = [*module.split(".")[1:], *name.split(".")]
+        for part in below:
+            if part in self.parts:
+                return self.parts[part]
+            if part.startswith("__") and part.endswith("__"):
+                return Rule(Rating.DANGEROUS, f"reaches for {part}", "AML.T0011.000")
+        if "." in name and (hidden := next((p for p in below if p.lstrip("_") in self.modules), None)):
+            return Rule(Rating.DANGEROUS, f"reaches the module {hidden} through another one", "AML.T0011.000")
+        return Rule(Rating.UNKNOWN, "is on no allow-list")
+
+    def _module(self, module: str) -> Rule | None:
+        while module:
+            if module in self.modules:
+                return self.modules[module]
+            module = module.rpartition(".")[0]
+        return None
+
+
+@cache
+def builtin_policy() -> Policy:
+    """Return the policy in Assay's data files. Raises FormatError when one of them is damaged."""
+    allowed: dict[tuple[str, str], Rule] = {}
+    modules: dict[str, Rule] = {}
+    names: dict[tuple[str, str], Rule] = {}
+    parts: dict[str, Rule] = {}
+    versions = []
+    for file in sorted(files("assay.artifacts").joinpath("policies").iterdir(), key=lambda f: f.name):
+        if not file.name.endswith(".json"):
+            continue
+        try:
+            record = json.loads(file.read_text("utf-8"))
+            versions.append(f"{record['framework']} {record['version']}")
+            if file.name == _DANGERS:
+                _read_dangers(record, modules, names, parts)
+            else:
+                _read_allowed(record, allowed)
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"is a damaged policy ({error})", where=file.name, remedy="Reinstall Assay") from error
+    return Policy(allowed, modules, names, parts, tuple(versions))
+
+
+def _read_allowed(record: dict[str, list[dict[str, list[str] | str]]], into: dict[tuple[str, str], Rule]) -> None:
+    for row in record["allow"]:
+        for use, implied in (("reference", ()), ("new", ("reference",)), ("call", ("new", "reference"))):
+            for name in row.get(use, ()):
+                rule = Rule(Rating.ALLOWED, str(row["reason"]), "", frozenset((use, *implied)), str(row.get("guard", "")))
+                into[str(row["module"]), name] = rule
+
+
+def _read_dangers(
+    record: dict[str, list[dict[str, list[str] | str]]],
+    modules: dict[str, Rule],
+    names: dict[tuple[str, str], Rule],
+    parts: dict[str, Rule],
+) -> None:
+    for row in record["deny"]:
+        rule = Rule(Rating.DANGEROUS, str(row["reason"]), str(row["technique"]))
+        modules.update(dict.fromkeys(row.get("modules", ()), rule))
+        names.update({(str(row["module"]), name): rule for name in row.get("names", ())})
+        parts.update(dict.fromkeys(row.get("parts", ()), rule))

@@ -1,0 +1,115 @@
+"""Pickles as they lie in files: stacked, nested in byte constants, broken, and with arrays between the opcodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assay.artifacts.pickle.arrays import skip_array
+from assay.artifacts.pickle.judge import Judge
+from assay.artifacts.pickle.machine import BuildHook, Machine, Trace
+from assay.artifacts.pickle.opcodes import OPENERS
+from assay.artifacts.pickle.policy import Rating
+from assay.artifacts.pickle.values import Call, Global
+
+if TYPE_CHECKING:
+    from assay.artifacts.reader import Data, Inspection
+
+_MOST_PICKLES = 50_000
+_STOP = 0x2E
+_TRIAL = 4096
+
+
+def looks_like_pickle(data: Data) -> bool:
+    """Return whether a load would do something with the content before it failed, or not fail."""
+    if len(data) < 2 or data[0] not in OPENERS:
+        return False
+    if data[0] == 0x80:
+        return data[1] <= 5
+    trace = Machine(data, opcodes=_TRIAL).run()
+    return not trace.broken or bool(trace.calls and _plausible(trace)) or trace.opcodes >= _TRIAL
+
+
+def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int = 0, persistent: bool = False,
+                 prefixes: tuple[str, ...] = (), raw_tail: bool = False) -> list[Trace]:  # fmt: skip
+    """Examine the pickles that are stacked in ``data`` and report; return their traces.
+
+    persistent: the format uses ids from outside. prefixes: modules that stand for the archive's own
+    types. raw_tail: bytes after the last pickle belong to the format.
+    """
+    traces: list[Trace] = []
+    arrays: list[int] = []
+    position, size = start, len(data)
+    while position < size and len(traces) < _MOST_PICKLES:
+        if traces and data[position] not in OPENERS:
+            break
+        trace = _follow(data, position, inspection, lambda m, t, s: skip_array(m, t, s, arrays))
+        if traces and trace.broken and not (trace.calls and _plausible(trace)):
+            break
+        _judge(data, trace, where, inspection, persistent, prefixes)
+        traces.append(trace)
+        if trace.spent or trace.broken:
+            inspection.error(f"{where}@{trace.end}", trace.spent or trace.broken)
+            return traces
+        position = trace.end
+        if inspection.expired():
+            inspection.error(f"{where}@{position}", "more time than the budget allows")
+            return traces
+    if position < size and len(traces) >= _MOST_PICKLES:
+        inspection.error(f"{where}@{position}", "more stacked pickles than the budget allows")
+    if arrays and not raw_tail:
+        _read_plainly(data, start, where, inspection)
+    return traces
+
+
+def _follow(data: Data, position: int, inspection: Inspection, hook: BuildHook | None) -> Trace:
+    return Machine(data, position, opcodes=inspection.limits.opcodes, deadline=inspection.deadline, on_build=hook).run()
+
+
+def _judge(data: Data, trace: Trace, where: str, inspection: Inspection, persistent: bool, prefixes: tuple[str, ...]) -> None:
+    Judge(inspection, data, trace, where, persistent, prefixes).report()
+    if inspection.notes is not None:
+        from assay.artifacts.pickle.narrate import narrate
+
+        inspection.notes.extend(narrate(trace, where, inspection.policy))
+    for at, size in trace.blobs:
+        if data[at + size - 1] == _STOP and data[at] in OPENERS:
+            _nested(data[at : at + size], f"{where}@{at}!nested", inspection)
+    for call in trace.calls:
+        if isinstance(call.args, tuple) and call.args and isinstance(call.func, Global) and call.func.path == "_codecs.encode":
+            text = call.args[0]
+            if isinstance(text, str) and text.endswith(".") and ord(text[0]) in OPENERS:
+                _nested(text.encode("latin-1", "replace"), f"{where}@{call.at}!nested", inspection)
+
+
+def _nested(data: bytes, where: str, inspection: Inspection) -> None:
+    trace = Machine(data, opcodes=inspection.limits.opcodes, deadline=inspection.deadline).run()
+    if trace.end < len(data) or trace.broken or not trace.globals:
+        return
+    if len(inspection.context) > inspection.limits.depth:
+        inspection.error(where, "is nested deeper than the budget allows")
+        return
+    inspection.context.append("nested")
+    _judge(data, trace, where, inspection, persistent=True, prefixes=())
+    inspection.context.pop()
+
+
+def _read_plainly(data: Data, start: int, where: str, inspection: Inspection) -> None:
+    # pickle.load knows nothing of arrays between the opcodes and would run their bytes as opcodes.
+    trace = _follow(data, start, inspection, None)
+    kept = [c for c in trace.calls if isinstance(c.func, Global) and _known_danger(c.func, inspection)]
+    if kept:
+        trace.globals = [c.func for c in kept if isinstance(c.func, Global)]
+        trace.calls, trace.builds, trace.unresolved, trace.outside, trace.bombs = kept, [], [], [], []
+        Judge(inspection, data, trace, f"{where}!as-plain-pickle").report()
+
+
+def _known_danger(name: Global, inspection: Inspection) -> bool:
+    return inspection.policy.judge(name.module, name.name).rating is Rating.DANGEROUS
+
+
+def _plausible(trace: Trace) -> bool:
+    return all(
+        not isinstance(c.func, Global) or (c.func.module.isascii() and c.func.path.replace(".", "_").isidentifier())
+        for c in trace.calls
+        if isinstance(c, Call)
+    )

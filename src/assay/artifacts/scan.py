@@ -1,0 +1,117 @@
+"""Scan model files for what loading them would do, without loading anything.
+
+>>> report = scan_paths(["model.joblib"])           # doctest: +SKIP
+>>> report.verdict                                  # doctest: +SKIP
+<FileVerdict.CLEAN: 'clean'>
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from mmap import ACCESS_READ, mmap
+from typing import TypeAlias
+
+from assay.artifacts.pickle.policy import Policy, builtin_policy
+from assay.artifacts.reader import Data, Inspection, Limits
+from assay.artifacts.report import FileReport, FileVerdict, ScanReport, verdict_of
+from assay.core.clock import Clock, system_clock
+from assay.core.digest import digest_tree
+from assay.core.errors import DataError
+from assay.core.evidence import Evidence, NotChecked, Subject
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+
+TECHNIQUES = ("AML.T0011.000", "AML.T0018.002", "AML.T0010.003")
+_BYTES_PER_SECOND = 200 << 20
+_SMALL = 1 << 20
+
+
+def scan(path: StrPath, *, policy: Policy | None = None, limits: Limits | None = None, clock: Clock = system_clock) -> Evidence:
+    """Return evidence on what loading a file, or any file of a folder, would do.
+
+    parameters hold the worst ``verdict``, the ``formats`` and the policy's versions. Raises DataError
+    when the path does not exist.
+    """
+    rules = policy or builtin_policy()
+    report = scan_paths([path], policy=rules, limits=limits)
+    subject = Subject(os.path.basename(os.path.abspath(path)), digest_tree(path))
+    return Evidence(
+        control="scan",
+        subjects=(subject,),
+        made=clock(),
+        techniques=TECHNIQUES,
+        findings=tuple(f for file in report.files for f in file.findings),
+        not_checked=tuple(n for file in report.files for n in file.not_checked),
+        parameters={
+            "verdict": report.verdict.value,
+            "formats": sorted({f.format for f in report.files}),
+            "summary": dict(report.summary),
+            "policy": list(rules.versions),
+        },
+    )
+
+
+def scan_paths(paths: Iterable[StrPath], *, policy: Policy | None = None, limits: Limits | None = None) -> ScanReport:
+    """Return what loading each file would do; folders are walked. Raises DataError when a path does not exist."""
+    rules, bounds = policy or builtin_policy(), limits or Limits()
+    return ScanReport(tuple(_scan_file(file, rules, bounds) for path in paths for file in _files(os.fspath(path))))
+
+
+def scan_bytes(data: bytes, name: str = "<bytes>", *, policy: Policy | None = None, limits: Limits | None = None) -> FileReport:
+    """Return what loading the content would do; ``name`` stands for the path in the report."""
+    return _inspect(data, name, policy or builtin_policy(), limits or Limits(), None)
+
+
+def explain(path: StrPath, *, policy: Policy | None = None, limits: Limits | None = None) -> str:
+    """Return, as text, every import and call that loading the file would make, in order and with offsets."""
+    rules, bounds = policy or builtin_policy(), limits or Limits()
+    parts = []
+    for file in _files(os.fspath(path)):
+        notes: list[str] = []
+        report = _scan_file(file, rules, bounds, notes)
+        lines = [f"{report.path}: {report.format}, {report.verdict.value}", *notes]
+        lines += [f"  {f.severity.value}: {f.message} ({f.location})" for f in report.findings]
+        lines += [f"  not checked: {n.what}: {n.why}" for n in report.not_checked]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _files(path: str) -> Iterator[str]:
+    if not os.path.isdir(path):
+        if not os.path.lexists(path):
+            raise DataError("does not exist", where=path, remedy="Check the path")
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        yield from (os.path.join(folder, name) for name in sorted(names))
+
+
+def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | None = None) -> FileReport:
+    if not os.path.isfile(path):
+        why = NotChecked(path, "is no regular file")
+        return FileReport(path, "unknown", FileVerdict.UNSUPPORTED, (), (why,))
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= _SMALL:
+                return _inspect(stream.read(), path, policy, limits, notes)
+            with mmap(stream.fileno(), 0, access=ACCESS_READ) as mapped:
+                return _inspect(mapped, path, policy, limits, notes)
+    except OSError as error:
+        why = NotChecked(path, f"cannot be read ({error.strerror})", "Check its permissions")
+        return FileReport(path, "unknown", FileVerdict.ERROR, (), (why,))
+
+
+def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport:
+    seconds = limits.seconds + len(data) / _BYTES_PER_SECOND
+    inspection = Inspection(policy, limits, time.monotonic() + seconds, notes=notes)
+    label = inspection.scan(data, name)
+    verdict = verdict_of(inspection.findings, inspection.failed, inspection.unsupported)
+    findings = sorted(inspection.findings, key=lambda f: -f.severity.rank)
+    return FileReport(name, label, verdict, tuple(findings), tuple(inspection.not_checked))
+
+
+__all__ = ["FileReport", "FileVerdict", "Limits", "ScanReport", "explain", "scan", "scan_bytes", "scan_paths"]

@@ -1,0 +1,84 @@
+"""What a command prints: progress on standard error, and on standard output either text or one JSON document."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from assay.core.errors import AssayError
+
+_STYLES = {
+    "pass": "green", "done": "green", "clean": "green", "ok": "green", "skipped": "cyan",
+    "fail": "red", "failed": "red", "malicious": "red", "refused": "red", "error": "red",
+    "uncertain": "yellow", "suspicious": "yellow", "not_checked": "yellow", "void": "yellow", "unsupported": "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a command says things. as_json: print one document on standard output and nothing else."""
+
+    as_json: bool = False
+
+    def note(self, text: str) -> None:
+        """Say how far the work is, on standard error."""
+        click.echo(text, err=True)
+
+    def stage(self, name: str, status: str, detail: str = "") -> None:
+        """Say how one stage of a longer run ended, on standard error."""
+        mark = click.style(f"{status:<9}", fg=_STYLES.get(status, "white"), bold=True)
+        click.echo(f"  {mark} {name:<22} {detail}".rstrip(), err=True)
+
+    def text(self, text: str) -> None:
+        """Print a line of the answer, unless JSON was asked for."""
+        if not self.as_json:
+            click.echo(text)
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+        """Print rows under headings, words of judgement coloured, unless JSON was asked for."""
+        if self.as_json:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*headings, title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+        Console(file=sys.stdout).print(table)
+
+    def document(self, record: object) -> None:
+        """Print the answer as one JSON document, if JSON was asked for."""
+        if self.as_json:
+            click.echo(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
+
+
+Command = Callable[..., int | None]
+
+
+def command(name: str, **settings: Any) -> Callable[[Command], click.Command]:
+    """Make a function ``(output, **options) -> exit code`` a command with ``--json``; its docstring is the help."""
+
+    def wrap(function: Command) -> click.Command:
+        @functools.wraps(function)
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output, nothing else.")
+        def run(as_json: bool, **options: object) -> None:
+            output = Output(as_json)
+            try:
+                code = function(output, **options)
+            except AssayError as error:
+                output.document({"error": error.to_json()})
+                raise
+            click.get_current_context().exit(code or 0)
+
+        # functools.wraps copies the options that decorate `function` too; --json comes last in the help.
+        run.__click_params__ = [*run.__click_params__, *getattr(function, "__click_params__", [])]  # type: ignore[attr-defined]
+        return click.command(name, **settings)(run)
+
+    return wrap

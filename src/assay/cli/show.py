@@ -1,0 +1,42 @@
+"""How evidence is printed: measures and findings as tables, or as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assay.cli.output import Output
+from assay.core.evidence import Evidence, merge_findings
+from assay.core.finding import Severity
+
+
+def show_evidence(output: Output, evidence: Evidence, *, fail_on: Severity = Severity.MEDIUM) -> int:
+    """Print one piece of evidence; return 0 when clean, 1 on findings, 3 when something was not checked."""
+    output.document(evidence.to_json())
+    _tables(output, (evidence,))
+    if evidence.not_checked and not any(f.severity.rank >= fail_on.rank for f in evidence.findings):
+        return 3
+    return 0 if evidence.clean(fail_on) else 1
+
+
+def show_measures(output: Output, items: Sequence[Evidence], closing: str) -> int:
+    """Print several pieces of evidence and a closing line; return 0, or 3 when something was not checked."""
+    output.document({"evidence": [item.to_json() for item in items]})
+    _tables(output, items)
+    output.text(closing)
+    return 3 if any(item.not_checked for item in items) else 0
+
+
+def _tables(output: Output, items: Sequence[Evidence]) -> None:
+    measures = [m for item in items for m in item.measures]
+    findings = merge_findings(items)
+    missing = [n for item in items for n in item.not_checked]
+    if measures:
+        rows = [(m.name, f"{m.estimate:.4g}", f"[{m.low:.4g}, {m.high:.4g}]", m.n, m.unit, m.void) for m in measures]
+        output.table(("measure", "estimate", "interval", "n", "unit", "void because"), rows)
+    if findings:
+        rows_found = [(f.severity.value, f.rule, f.location, f.message, f.remedy) for f in findings]
+        output.table(("severity", "rule", "where", "what", "what to do"), rows_found)
+    if missing:
+        output.table(("not checked", "why", "what to do"), [(n.what, n.why, n.remedy) for n in missing])
+    if not (findings or missing):
+        output.text("nothing found")

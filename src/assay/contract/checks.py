@@ -1,0 +1,171 @@
+"""The checks that a contract asks of a table, as Ibis expressions: one boolean a row and rule.
+
+Nothing here runs a query: ``assay.contract.validate`` sums all flags in one aggregate over the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from assay.contract.contract import Contract, Feature, Kind, Relation, Role
+from assay.core.finding import Severity
+
+_TRUE_FALSE = ("true", "false", "1", "0", "yes", "no", "t", "f", "y", "n")
+_MICROSECONDS_A_DAY = 86_400_000_000
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One rule on one column: ``flag`` is true in the rows that break it. share: largest share that may (0: none)."""
+
+    rule: str
+    column: str
+    severity: Severity
+    flag: Any
+    says: str
+    share: float = 0.0
+    shows: bool = True
+
+
+def checks_of(contract: Contract, table: Any) -> list[Check]:
+    """Return the row checks of every column of the contract that the Ibis table has."""
+    schema = table.schema()
+    out: list[Check] = []
+    for feature in contract.columns:
+        if feature.name in schema and feature.role is not Role.IGNORE:
+            out += _column(feature, table[feature.name], schema[feature.name])
+    if contract.target and contract.target.name in schema:
+        name = contract.target.name
+        value = text_of(table[name], schema[name])
+        out.append(Check("target-missing", name, Severity.HIGH, value.isnull(), "the label is missing"))
+        unknown = value.notnull() & ~value.isin(contract.target.classes)
+        out.append(Check("unknown-class", name, Severity.HIGH, unknown, f"the label is none of {_few(contract.target.classes)}"))
+    out += [_relation(r, table, schema) for r in contract.relations if all(n in schema for n in r.weights)]
+    return out
+
+
+def text_of(column: Any, dtype: Any) -> Any:
+    """Return a column as text as categories and classes are written: whole floats without a point, NaN as missing."""
+    import ibis
+
+    if dtype.is_floating() or dtype.is_decimal():
+        value = column.cast("float64")
+        value = value.isnan().ifelse(ibis.null("float64"), value)
+        whole = (value.floor() == value) & (value.abs() < 2.0**53)
+        return whole.ifelse(value.try_cast("int64").cast("string"), value.cast("string"))
+    return column.cast("string")
+
+
+def number_of(column: Any, dtype: Any) -> Any:
+    """Return a column as float64, null where it is missing or no number."""
+    import ibis
+
+    if dtype.is_string():
+        value = column.strip().try_cast("float64")
+    elif dtype.is_numeric() or dtype.is_boolean():
+        value = column.cast("float64")
+    else:
+        return ibis.null("float64")
+    return value.isnan().ifelse(ibis.null("float64"), value)
+
+
+def days_of(column: Any, dtype: Any) -> Any:
+    """Return a column as days since 1970-01-01, null where it is missing or no time."""
+    import ibis
+
+    if dtype.is_string():
+        column = column.try_cast("timestamp")
+    elif not (dtype.is_timestamp() or dtype.is_date()):
+        return ibis.null("float64")
+    return column.cast("timestamp").epoch_seconds().cast("float64") / (_MICROSECONDS_A_DAY / 1e6)
+
+
+def _column(feature: Feature, column: Any, dtype: Any) -> list[Check]:
+    missing = _missing(feature, column, dtype)
+    nulls = Check(
+        "too-many-nulls", feature.name, Severity.MEDIUM, missing, f"a value is missing (at most {feature.max_null:.1%} may be)",
+        share=feature.max_null, shows=False,
+    )  # fmt: skip
+    if feature.role in (Role.ID, Role.GROUP):
+        return [nulls]
+    return [nulls, *_KINDS[feature.kind](feature, column, dtype, ~missing)]
+
+
+def _missing(feature: Feature, column: Any, dtype: Any) -> Any:
+    if dtype.is_floating():
+        return column.isnull() | column.isnan()
+    if dtype.is_string() and feature.kind not in (Kind.CATEGORY, Kind.TEXT):
+        return column.isnull() | column.strip().lower().isin(["", "nan"])
+    return column.isnull()
+
+
+def _numbers(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Check]:
+    value, name = number_of(column, dtype), feature.name
+    finite = value.notnull() & (value.abs() < float("inf"))
+    out = [Check("wrong-type", name, Severity.HIGH, present & ~finite, "is not a finite number")]
+    if feature.kind is Kind.INTEGER:
+        out.append(Check("not-integer", name, Severity.MEDIUM, finite & (value.floor() != value), "is not a whole number"))
+    return out + _range(feature, value, finite)
+
+
+def _dates(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Check]:
+    value = days_of(column, dtype)
+    wrong = Check("wrong-type", feature.name, Severity.HIGH, present & value.isnull(), "is not an ISO date")
+    return [wrong, *_range(feature, value, value.notnull())]
+
+
+def _booleans(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Check]:
+    value = text_of(column, dtype).strip().lower()
+    flag = present & ~value.isin(_TRUE_FALSE)
+    return [Check("wrong-type", feature.name, Severity.HIGH, flag, "is not true or false")]
+
+
+def _categories(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Check]:
+    if not feature.categories:
+        return []
+    flag = present & ~text_of(column, dtype).isin(feature.categories)
+    return [Check("unseen-category", feature.name, Severity.MEDIUM, flag, f"is none of {_few(feature.categories)}")]
+
+
+def _texts(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Check]:
+    del column
+    return [] if dtype.is_string() else [Check("wrong-type", feature.name, Severity.HIGH, present, "is not a text")]
+
+
+_KINDS = {
+    Kind.NUMBER: _numbers,
+    Kind.INTEGER: _numbers,
+    Kind.DATE: _dates,
+    Kind.BOOLEAN: _booleans,
+    Kind.CATEGORY: _categories,
+    Kind.TEXT: _texts,
+}
+
+
+def _range(feature: Feature, value: Any, valid: Any) -> list[Check]:
+    if feature.low is None and feature.high is None:
+        return []
+    low, high = feature.low, feature.high
+    outside = value < low if high is None else value > high if low is None else (value < low) | (value > high)
+    ends = f"[{'-inf' if low is None else f'{low:g}'}, {'inf' if high is None else f'{high:g}'}]"
+    return [Check("out-of-range", feature.name, Severity.MEDIUM, valid & outside, f"is outside {ends}")]
+
+
+def _relation(relation: Relation, table: Any, schema: Any) -> Check:
+    total: Any = 0.0
+    size: Any = 1.0
+    for name, weight in relation.weights.items():
+        value = number_of(table[name], schema[name])
+        total, size = total + value * weight, size + value.abs() * abs(weight)
+    over = total - relation.bound
+    flag = (over.abs() if relation.equal else over) > size * _TOLERANCE
+    sign = "==" if relation.equal else "<="
+    terms = " + ".join(f"{w:g} {n}" for n, w in relation.weights.items())
+    says = f"{terms} {sign} {relation.bound:g} does not hold"
+    return Check("relation", relation.name or terms, Severity.MEDIUM, flag, says, shows=False)
+
+
+def _few(values: tuple[str, ...]) -> str:
+    return ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

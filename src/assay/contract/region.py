@@ -1,0 +1,261 @@
+"""The feasible region: the inputs that the person behind a row could really bring about.
+
+Built from the contract's ranges, directions, steps, integers, categories and linear relations. Laws, held by
+property tests: ``x0`` is contained; ``contains(project(x, x0), x0)``; ``project`` leaves what is contained and
+is idempotent. Everything works on blocks of rows of model space, (n, d), or of samples, (n, \\*shape).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assay.contract.contract import Contract, Kind, Mutable
+from assay.core.errors import ContractError, DataError, SettingError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+_TOLERANCE = 1e-9
+_NORMS = ("l2", "linf", "l1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """What may change and how far. All arrays are (d,), with d the number of values of one sample.
+
+    base_low, base_high: allowed range (infinite where none). up, down: whether a value may grow, shrink.
+    step: grid on which values move from where they are (0: any). whole: only integers are valid.
+    category: the value is a code, whose change counts 1. scale: one unit of distance; cost: of such a unit.
+    weights (m, d), bounds (m,), equal (m,): linear relations ``weights @ x <= bounds`` or ``==``.
+    """
+
+    base_low: Array
+    base_high: Array
+    up: Flags
+    down: Flags
+    step: Array
+    whole: Flags
+    category: Flags
+    scale: Array
+    cost: Array
+    weights: Array
+    bounds: Array
+    equal: Flags
+
+    @classmethod
+    def of(cls, contract: Contract) -> Region:
+        """Return the region of a contract. Raises ContractError for a feature that no model can take (text)."""
+        if contract.tensor is not None:
+            low, high = np.full(contract.width, contract.tensor.low), np.full(contract.width, contract.tensor.high)
+            return cls.box(low, high)
+        features = contract.features
+        for feature in features:
+            if feature.kind is Kind.TEXT:
+                raise ContractError("a text has no feasible region", where=feature.name, remedy="Give it role: ignore")
+        codes = {Kind.CATEGORY: lambda f: len(f.categories) - 1.0, Kind.BOOLEAN: lambda _: 1.0}
+        low = [0.0 if f.kind in codes else -np.inf if f.low is None else f.low for f in features]
+        high = [codes[f.kind](f) if f.kind in codes else np.inf if f.high is None else f.high for f in features]
+        whole = np.array([f.discrete for f in features], dtype=bool)
+        step = np.array([1.0 if f.kind in codes else f.step for f in features])
+        place = {f.name: i for i, f in enumerate(features)}
+        weights = np.zeros((len(contract.relations), len(features)))
+        for i, relation in enumerate(contract.relations):
+            for name, weight in relation.weights.items():
+                weights[i, place[name]] = weight
+        return cls(
+            base_low=np.array(low, dtype=np.float64),
+            base_high=np.array(high, dtype=np.float64),
+            up=np.array([f.mutable in (Mutable.UP, Mutable.FREE) for f in features], dtype=bool),
+            down=np.array([f.mutable in (Mutable.DOWN, Mutable.FREE) for f in features], dtype=bool),
+            step=np.where(whole, np.maximum(1.0, np.ceil(step)), step),
+            whole=whole,
+            category=np.array([f.kind is Kind.CATEGORY for f in features], dtype=bool),
+            scale=np.array([1.0 if f.kind is Kind.CATEGORY else f.scale for f in features]),
+            cost=np.array([f.cost for f in features]),
+            weights=weights,
+            bounds=np.array([r.bound for r in contract.relations]),
+            equal=np.array([r.equal for r in contract.relations], dtype=bool),
+        )
+
+    @classmethod
+    def box(cls, low: ArrayLike, high: ArrayLike, *, scale: ArrayLike = 1.0) -> Region:
+        """Return the region of values free between ``low`` and ``high``, each (d,). Raises SettingError."""
+        lows, highs, scales = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(*map(np.atleast_1d, (low, high, scale))))
+        if lows.ndim != 1 or not (lows <= highs).all() or not (scales > 0).all():
+            raise SettingError("a box needs low <= high and scale > 0, each one number a feature")
+        d = len(lows)
+        no, yes, zero, one = np.zeros(d, bool), np.ones(d, bool), np.zeros(d), np.ones(d)
+        none = np.zeros(0)
+        return cls(lows, highs, yes, yes, zero, no, no, scales, one, np.zeros((0, d)), none, none.astype(bool))
+
+    @property
+    def width(self) -> int:
+        """Number of values of one sample, d."""
+        return len(self.base_low)
+
+    @property
+    def mutable(self) -> Flags:
+        """Which values may change at all, (d,)."""
+        return self.up | self.down
+
+    def low(self, x0: Array) -> Array:
+        """Return the lower bound of each value for rows that start at ``x0``, shape of ``x0``."""
+        start = self._rows(x0)
+        return np.where(self.down, np.fmin(self.base_low, start), start).reshape(np.shape(x0))
+
+    def high(self, x0: Array) -> Array:
+        """Return the upper bound of each value for rows that start at ``x0``, shape of ``x0``."""
+        start = self._rows(x0)
+        return np.where(self.up, np.fmax(self.base_high, start), start).reshape(np.shape(x0))
+
+    def contains(self, x: Array, x0: Array) -> Flags:
+        """Return whether each row of ``x`` can be reached from the same row of ``x0``, (n,)."""
+        rows, start = self._pair(x, x0)
+        return _near(rows, self._snap(rows, start)).all(axis=1) & self._related(rows, start)
+
+    def project(self, x: Array, x0: Array) -> Array:
+        """Return the nearest row found that can be reached from ``x0``, shape of ``x``; ``x`` is left as it is.
+
+        Ranges, directions, steps and categories: nearest in each value. Relations: alternating projections in
+        scaled units over the values that move freely, then back towards ``x0`` as far as needed.
+        """
+        rows, start = self._pair(x, x0)
+        out = self._snap(rows, start)
+        if len(self.bounds):
+            bad = np.flatnonzero(~self._related(out, start))
+            if len(bad):
+                out[bad] = self._relate(out[bad], start[bad])
+        return out.reshape(np.shape(x))
+
+    def sample(self, x0: Array, generator: np.random.Generator, *, spread: float = 10.0) -> Array:
+        """Return one random reachable row for each row of ``x0``, uniform in its bounds; (n, ...).
+
+        spread: how far to go, in units of scale, where a value has no bound.
+        """
+        start = self._rows(x0)
+        low = np.maximum(self.low(start), start - 1e300)
+        low = np.where(np.isinf(self.base_low) & self.down, start - spread * self.scale, low)
+        high = np.where(np.isinf(self.base_high) & self.up, start + spread * self.scale, self.high(start))
+        return self.project(low + generator.random(start.shape) * (high - low), start).reshape(np.shape(x0))
+
+    def distance(self, x: Array, x0: Array, norm: str = "l2") -> Array:
+        """Return the distance of each row in units of ``scale``, (n,); a changed category counts 1.
+
+        norm: "l2", "linf" or "l1". Raises SettingError.
+        """
+        change = self._change(*self._pair(x, x0))
+        if norm == "l2":
+            length: Array = np.sqrt((change**2).sum(axis=1))
+        elif norm == "linf":
+            length = change.max(axis=1, initial=0.0)
+        elif norm == "l1":
+            length = change.sum(axis=1)
+        else:
+            raise SettingError(f"norm cannot be {norm!r}", remedy=f"Use {', '.join(_NORMS)}")
+        return length
+
+    def price(self, x: Array, x0: Array) -> Array:
+        """Return what each change costs its maker, (n,): the sum of ``cost`` a unit of scale."""
+        total: Array = (self._change(*self._pair(x, x0)) * self.cost).sum(axis=1)
+        return total
+
+    def _change(self, rows: Array, start: Array) -> Array:
+        same = (rows == start) | (np.isnan(rows) & np.isnan(start))
+        delta = np.where(same, 0.0, np.abs(rows - start)) / self.scale
+        return np.where(self.category & ~same, 1.0, np.where(np.isnan(delta), np.inf, delta))
+
+    def _rows(self, x: Array) -> Array:
+        values = np.asarray(x, dtype=np.float64)
+        n = len(values) if values.ndim else 0
+        rows = values.reshape(n, -1) if values.size else values.reshape(n, self.width)
+        if rows.ndim != 2 or rows.shape[1] != self.width:
+            raise DataError(f"samples of shape {values.shape} do not have {self.width} values each")
+        return rows
+
+    def _pair(self, x: Array, x0: Array) -> tuple[Array, Array]:
+        rows, start = self._rows(x), self._rows(x0)
+        if len(rows) != len(start):
+            raise DataError(f"{len(rows)} rows cannot start from {len(start)} rows", remedy="Give one x0 a row")
+        return rows, start
+
+    def _snap(self, rows: Array, start: Array) -> Array:
+        """Return rows with each value by itself within bounds and on its grid; what is missing stays as it was."""
+        low = np.where(self.down, np.fmin(self.base_low, start), start)
+        high = np.where(self.up, np.fmax(self.base_high, start), start)
+        rows = np.where(np.isnan(rows), start, rows)
+        out = np.clip(rows, low, high)
+        stepped = np.flatnonzero(self.step > 0)
+        if len(stepped):
+            from_, step = start[:, stepped], self.step[stepped]
+            anchor = np.where(self.whole[stepped], np.rint(from_), from_)
+            first = np.ceil((low[:, stepped] - anchor) / step - _TOLERANCE)
+            last = np.floor((high[:, stepped] - anchor) / step + _TOLERANCE)
+            k = np.clip(np.rint((out[:, stepped] - anchor) / step), first, last)
+            grid = np.where((first > last) | (k == 0) & (anchor == from_), from_, anchor + k * step)
+            out[:, stepped] = np.where(rows[:, stepped] == from_, from_, grid)
+        moved = self.mutable & ~np.isnan(start)
+        result: Array = np.where(moved, out, start)
+        return result
+
+    def _excess(self, rows: Array, start: Array) -> Array:
+        """Return by how much each relation is broken, (n, m), in scaled units; 0 where a value is missing.
+
+        A row that starts outside a relation may stay as far outside as it is.
+        """
+        here, there = np.nan_to_num(rows) @ self.weights.T, np.nan_to_num(start) @ self.weights.T
+        applies = ~(np.isnan(start) @ (self.weights != 0).T)
+        over = here - np.where(self.equal, there, np.maximum(self.bounds, there))
+        size = np.maximum(1.0, np.abs(np.nan_to_num(rows)) @ np.abs(self.weights).T)
+        broken = np.where(self.equal, over, np.maximum(over, 0.0)) / size
+        result: Array = np.where(applies & (np.abs(broken) > _TOLERANCE), over, 0.0)
+        return result
+
+    def _related(self, rows: Array, start: Array) -> Flags:
+        if not len(self.bounds):
+            return np.ones(len(rows), dtype=bool)
+        result: Flags = (self._excess(rows, start) == 0).all(axis=1)
+        return result
+
+    def _relate(self, rows: Array, start: Array) -> Array:
+        """Return rows that meet the relations: moved along them, else drawn back to ``start``."""
+        out = self._alternate(rows, start)
+        whole = self._snap(out, start)
+        bad = ~self._related(whole, start)
+        share = 1.0
+        for _ in range(12):
+            if not bad.any():
+                return whole
+            share /= 2.0
+            drawn = start[bad] + share * (np.nan_to_num(out[bad]) - np.nan_to_num(start[bad]))
+            whole[bad] = self._snap(drawn, start[bad])
+            bad = ~self._related(whole, start)
+        whole[bad] = start[bad]
+        return whole
+
+    def _alternate(self, rows: Array, start: Array, *, rounds: int = 40) -> Array:
+        """Return rows after alternating projections on each relation and the box (von Neumann), freely moving values only."""
+        low, high = self.low(start), self.high(start)
+        free = self.mutable & (self.step == 0)
+        pull = self.weights * np.where(free, self.scale, 0.0) ** 2
+        size = (pull * self.weights).sum(axis=1)
+        out = rows.copy()
+        for _ in range(rounds):
+            over = self._excess(out, start)
+            if not over.any():
+                break
+            for j in np.flatnonzero(size > 0):
+                out -= (self._excess(out, start)[:, j] / size[j])[:, None] * pull[j]
+                out = np.clip(out, low, high)
+        return out
+
+
+def _near(a: Array, b: Array) -> Flags:
+    close = np.abs(a - b) <= _TOLERANCE * np.maximum(1.0, np.abs(b))
+    result: Flags = close | (a == b) | (np.isnan(a) & np.isnan(b))
+    return result

@@ -1,0 +1,1 @@
+"""The guards: one module each, found by discovery."""
