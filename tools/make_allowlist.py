@@ -127,7 +127,7 @@ def sklearn_variants(x: Any, targets: list[Any]) -> Iterator[tuple[Any, str]]:
         yield linear_model.SGDClassifier(loss=loss, max_iter=5, tol=None).fit(x, label), loss
     for loss in ("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive"):
         yield linear_model.SGDRegressor(loss=loss, max_iter=5, tol=None).fit(x, number), loss
-    for metric in ("euclidean", "manhattan", "chebyshev", "minkowski", "canberra", "hamming", "seuclidean"):
+    for metric in ("euclidean", "manhattan", "chebyshev", "minkowski", "canberra", "hamming"):
         for algorithm in ("ball_tree", "kd_tree", "brute"):
             try:
                 yield neighbors.KNeighborsClassifier(2, metric=metric, algorithm=algorithm).fit(x, label), metric
@@ -201,11 +201,11 @@ def frames() -> Iterator[tuple[Any, str]]:
     yield [pd.array([1, 2], pd.SparseDtype("int")), pd.CategoricalDtype(["a"]), pd.StringDtype()], "types"
 
 
-def record(data: bytes, found: dict[tuple[str, str], set[str]]) -> None:
+def record(data: bytes, what: str, found: dict[tuple[str, str], set[str]]) -> None:
     """Note how each name in one saved file is used."""
     trace = Machine(data, on_build=lambda m, t, s: skip_array(m, t, s, [])).run()
     if trace.broken:
-        print("broken:", trace.broken, file=sys.stderr)
+        print("broken:", what, trace.broken, file=sys.stderr)
     for name in trace.globals:
         found[name.module, name.name].add("reference")
     for call in trace.calls:
@@ -268,7 +268,7 @@ def main(folder: Path) -> None:
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     total, kinds = 0, set()
     for data, what in payloads():
-        record(data, found)
+        record(data, what, found)
         total += 1
         kinds.add(what)
     public_classes(found)

@@ -41,7 +41,11 @@ def checks_of(contract: Contract, table: Any) -> list[Check]:
         value = text_of(table[name], schema[name])
         out.append(Check("target-missing", name, Severity.HIGH, value.isnull(), "the label is missing"))
         unknown = value.notnull() & ~value.isin(contract.target.classes)
-        out.append(Check("unknown-class", name, Severity.HIGH, unknown, f"the label is none of {_few(contract.target.classes)}"))
+        out.append(
+            Check(
+                "unknown-class", name, Severity.HIGH, unknown, f"the label is none of {_few(contract.target.classes)}"
+            )
+        )
     out += [_relation(r, table, schema) for r in contract.relations if all(n in schema for n in r.weights)]
     return out
 
@@ -53,7 +57,7 @@ def text_of(column: Any, dtype: Any) -> Any:
     if dtype.is_floating() or dtype.is_decimal():
         value = column.cast("float64")
         value = value.isnan().ifelse(ibis.null("float64"), value)
-        whole = (value.floor() == value) & (value.abs() < 2.0**53)
+        whole = (value % 1 == 0) & (value.abs() < 2.0**53)  # floor() would cast to int64 and overflow
         return whole.ifelse(value.try_cast("int64").cast("string"), value.cast("string"))
     return column.cast("string")
 
@@ -67,19 +71,23 @@ def number_of(column: Any, dtype: Any) -> Any:
     elif dtype.is_numeric() or dtype.is_boolean():
         value = column.cast("float64")
     else:
-        return ibis.null("float64")
+        return _nothing(column)
     return value.isnan().ifelse(ibis.null("float64"), value)
 
 
 def days_of(column: Any, dtype: Any) -> Any:
     """Return a column as days since 1970-01-01, null where it is missing or no time."""
-    import ibis
-
     if dtype.is_string():
         column = column.try_cast("timestamp")
     elif not (dtype.is_timestamp() or dtype.is_date()):
-        return ibis.null("float64")
+        return _nothing(column)
     return column.cast("timestamp").epoch_seconds().cast("float64") / (_MICROSECONDS_A_DAY / 1e6)
+
+
+def _nothing(column: Any) -> Any:
+    import ibis
+
+    return column.isnull().ifelse(ibis.null("float64"), ibis.null("float64"))
 
 
 def _column(feature: Feature, column: Any, dtype: Any) -> list[Check]:
@@ -106,7 +114,7 @@ def _numbers(feature: Feature, column: Any, dtype: Any, present: Any) -> list[Ch
     finite = value.notnull() & (value.abs() < float("inf"))
     out = [Check("wrong-type", name, Severity.HIGH, present & ~finite, "is not a finite number")]
     if feature.kind is Kind.INTEGER:
-        out.append(Check("not-integer", name, Severity.MEDIUM, finite & (value.floor() != value), "is not a whole number"))
+        out.append(Check("not-integer", name, Severity.MEDIUM, finite & (value % 1 != 0), "is not a whole number"))
     return out + _range(feature, value, finite)
 
 

@@ -89,7 +89,9 @@ class Feature:
             raise ContractError("a feature needs a name")
         numbers = (self.low or 0.0, self.high or 0.0, self.max_null, self.step, self.cost, self.scale)
         if not all(math.isfinite(v) for v in numbers):
-            raise ContractError("a bound, share, step, cost or scale is not finite", where=self.name, remedy="Leave it out")
+            raise ContractError(
+                "a bound, share, step, cost or scale is not finite", where=self.name, remedy="Leave it out"
+            )
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ContractError(f"low {self.low:g} is above high {self.high:g}", where=self.name, remedy="Swap them")
         if self.kind is Kind.CATEGORY and self.role is Role.FEATURE and not self.categories:
@@ -109,7 +111,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is predicted. classes: values in the order of the model's outputs, as text; positive: the one of interest."""
+    """What is predicted. classes: values in the order of the model's outputs, as text; positive: of interest."""
 
     name: str
     classes: tuple[str, ...]

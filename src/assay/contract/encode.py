@@ -33,7 +33,9 @@ def encode(contract: Contract, table: object) -> NDArray[np.float64]:
     arrow = as_table(table)
     missing = [f.name for f in contract.features if f.name not in set(arrow.column_names)]
     if missing:
-        raise DataError(f"the table lacks {len(missing)} column(s): {', '.join(missing[:8])}", remedy="See contract.yaml")
+        raise DataError(
+            f"the table lacks {len(missing)} column(s): {', '.join(missing[:8])}", remedy="See contract.yaml"
+        )
     x = np.empty((arrow.num_rows, contract.width))
     for place, feature in enumerate(contract.features):
         x[:, place] = encode_column(feature, arrow.column(feature.name))
@@ -49,7 +51,9 @@ def encode_column(feature: Feature, column: Any) -> NDArray[np.float64]:
     if feature.kind is Kind.DATE:
         return _days(feature, column)
     if feature.kind is Kind.TEXT:
-        raise ContractError("a text cannot enter a model", where=feature.name, remedy="Give it role: ignore, or kind: category")
+        raise ContractError(
+            "a text cannot enter a model", where=feature.name, remedy="Give it role: ignore, or kind: category"
+        )
     return _numbers(feature, column)
 
 
@@ -79,13 +83,19 @@ def labels(contract: Contract, table: object) -> NDArray[np.intp]:
         raise ContractError("the contract has no target", where=contract.name, remedy="Add target: {name, classes}")
     target, arrow = contract.target, as_table(table)
     if target.name not in arrow.column_names:
-        raise DataError("the table has no such column", where=target.name, remedy="The target of the contract is needed")
+        raise DataError(
+            "the table has no such column", where=target.name, remedy="The target of the contract is needed"
+        )
     codes = _codes(as_text(arrow.column(target.name)), target.classes)
     bad = np.flatnonzero(~(codes >= 0))
     if len(bad):
         value = arrow.column(target.name)[int(bad[0])].as_py()
-        problem = "is missing" if value is None or value != value else f"is {str(value)[:40]!r}, which is no class"
-        raise DataError(f"row {bad[0]}: the label {problem} ({len(bad)} such rows)", where=target.name, remedy="Correct or drop them")
+        problem = "is missing" if value is None or str(value) == "nan" else f"is {str(value)[:40]!r}, which is no class"
+        raise DataError(
+            f"row {bad[0]}: the label {problem} ({len(bad)} such rows)",
+            where=target.name,
+            remedy="Correct or drop them",
+        )
     return codes.astype(np.intp)
 
 
@@ -115,7 +125,9 @@ def _numbers(feature: Feature, column: Any) -> NDArray[np.float64]:
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type):
-        raise DataError("holds times where numbers should be", where=feature.name, remedy="Correct the column or the contract")
+        raise DataError(
+            "holds times where numbers should be", where=feature.name, remedy="Correct the column or the contract"
+        )
     if not pa.types.is_string(column.type):
         return _floats(column)
     import pandas as pd
@@ -156,7 +168,9 @@ def _refuse(feature: Feature, column: Any, bad: NDArray[np.bool_], what: str) ->
     if len(rows):
         value = str(column[int(rows[0])].as_py())[:40]
         raise DataError(
-            f"row {rows[0]}: {value!r} is not {what} ({len(rows)} such rows)", where=feature.name, remedy="Correct or drop them"
+            f"row {rows[0]}: {value!r} is not {what} ({len(rows)} such rows)",
+            where=feature.name,
+            remedy="Correct or drop them",
         )
 
 
@@ -173,7 +187,9 @@ def _decoded(feature: Feature, values: NDArray[np.float64]) -> Any:
         return np.where(missing, np.datetime64("NaT", "us"), days)
     if feature.kind is Kind.BOOLEAN:
         flags = values >= 0.5
-        return flags if not missing.any() else np.array([None, False, True], dtype=object)[np.where(missing, 0, 1 + flags)]
+        return (
+            flags if not missing.any() else np.array([None, False, True], dtype=object)[np.where(missing, 0, 1 + flags)]
+        )
     if feature.kind is Kind.INTEGER and not missing.any() and not (values % 1).any():
         return values.astype(np.int64)
     return values

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 _ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|key|nbr|number)$)|[a-z]I[dD]$")
 _ID = re.compile(r"^(id|uuid|guid|index|rowid|row_id|unnamed: ?\d+)$", re.IGNORECASE)
-_INNATE = re.compile(r"(^|[_\W])(age|sex|gender|race|ethnic\w*|birth\w*|national\w*|native\w*|disab\w*)($|[_\W])", re.IGNORECASE)
-_SENSITIVE = re.compile(r"(^|[_\W])(relig\w*|marital\w*|marriage|pregnan\w*|orientation|politic\w*)($|[_\W])", re.IGNORECASE)
+_INNATE = re.compile(
+    r"(^|[_\W])(age|sex|gender|race|ethnic\w*|birth\w*|national\w*|native\w*|disab\w*)($|[_\W])", re.IGNORECASE
+)
+_SENSITIVE = re.compile(
+    r"(^|[_\W])(relig\w*|marital\w*|marriage|pregnan\w*|orientation|politic\w*)($|[_\W])", re.IGNORECASE
+)
 _MOST_CLASSES = 100
 _WORDS_FOR_YES = ("1", "true", "yes", "y", "t", "positive", "bad", "fraud", "malware", "spam", "attack")
 
@@ -70,7 +74,9 @@ def infer(
     described = _target(profiles[target])
     columns = [_column(profiles[c], options) for c in arrow.column_names if c != target]
     if not any(c.role is Role.FEATURE for c in columns):
-        raise ContractError("no column is left to predict from", where=target, remedy="Give a table with feature columns")
+        raise ContractError(
+            "no column is left to predict from", where=target, remedy="Give a table with feature columns"
+        )
     return Contract(target=described, columns=_one_time(columns), name=name)
 
 
@@ -79,7 +85,11 @@ def _require(column: str, names: Sequence[str]) -> None:
         return
     lower = {n.lower(): n for n in names}
     near = [lower[n] for n in difflib.get_close_matches(column.lower(), lower, n=3, cutoff=0.5)]
-    known = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}"
+    known = (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else f"It has {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}"
+    )
     raise ContractError("the table has no such column", where=column, remedy=known)
 
 
@@ -96,7 +106,9 @@ def _target(profile: Profile) -> Target:
             remedy="Give a column with 2 to 100 classes",
         )
     if len(values) < 2:
-        raise ContractError(f"the target has one value only ({', '.join(values)})", where=profile.name, remedy="Give both classes")
+        raise ContractError(
+            f"the target has one value only ({', '.join(values)})", where=profile.name, remedy="Give both classes"
+        )
     classes = sort_classes(values)
     positive = ""
     if len(classes) == 2:
@@ -126,11 +138,15 @@ def _column(profile: Profile, options: _Options) -> Feature:
         mutable=Mutable.NO if profile.distinct <= 1 else Mutable.FREE,
     )
     if profile.name in options.ids or _is_id(profile, unique):
-        return replace(feature, role=Role.ID, unique=unique, mutable=Mutable.NO, low=None, high=None, step=0.0, scale=1.0)
+        return replace(
+            feature, role=Role.ID, unique=unique, mutable=Mutable.NO, low=None, high=None, step=0.0, scale=1.0
+        )
     if _ID_NAME.search(profile.name) and profile.distinct > MOST_CATEGORIES and not _is_fraction(profile):
         return replace(feature, role=Role.GROUP, mutable=Mutable.NO, low=None, high=None, step=0.0, scale=1.0)
     if _is_split(profile):
-        return replace(feature, role=Role.IGNORE, mutable=Mutable.NO, description="says which rows are for training and testing")
+        return replace(
+            feature, role=Role.IGNORE, mutable=Mutable.NO, description="says which rows are for training and testing"
+        )
     if profile.distinct == 0:
         return replace(feature, role=Role.IGNORE, description="has no value at all")
     if feature.kind is Kind.TEXT:
@@ -170,8 +186,11 @@ def _is_id(profile: Profile, unique: bool) -> bool:
         return profile.distinct > 1
     if not unique:
         return False
-    counter = profile.whole and profile.low is not None and profile.high is not None and (
-        profile.high - profile.low == profile.rows - 1
+    counter = (
+        profile.whole
+        and profile.low is not None
+        and profile.high is not None
+        and (profile.high - profile.low == profile.rows - 1)
     )
     return bool(_ID_NAME.search(profile.name)) or profile.textual or counter
 
@@ -216,7 +235,9 @@ def _infer_array(table: Any, target: str, labels: object, *, name: str, margin: 
     if not np.isfinite(x).all():
         raise DataError("the array holds values that are not finite", where=name)
     low, high = float(x.min()), float(x.max())
-    low, high = (0.0, 255.0) if x.dtype == np.uint8 else (min(low, 0.0), high) if high > min(low, 0.0) else (low, low + 1.0)
+    low, high = (
+        (0.0, 255.0) if x.dtype == np.uint8 else (min(low, 0.0), high) if high > min(low, 0.0) else (low, low + 1.0)
+    )
     tensor = Tensor(tuple(x.shape[1:]), str(x.dtype), low, high)
     return Contract(target=Target(target, classes) if classes else None, tensor=tensor, name=name)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MOST_CATEGORIES = 100
-_COLUMNS_A_QUERY = 64
+_COLUMNS_A_QUERY = 16
 _WHOLE_LIMIT = 2.0**53
 _DATE_TEXT = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
 _BOOLEAN_TEXT = ({"true", "false"}, {"0", "1"})
@@ -16,7 +17,9 @@ _BOOLEAN_TEXT = ({"true", "false"}, {"0", "1"})
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One column. distinct: different values, approximately beyond 100; values: their counts, None when more than
+    """What one column holds.
+
+    distinct: different values, approximately beyond 100; values: their counts, None when more than
     100. low, high, scale (standard deviation): of numbers, and in days of times. whole: every number is an integer.
     """
 
@@ -80,19 +83,29 @@ def _summary(name: str, kind: Any) -> str:
     fields = [f"present := count({value})", f"different := approx_count_distinct({value})"]
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         finite = f"CASE WHEN isfinite(({value})::DOUBLE) THEN ({value})::DOUBLE END"
-        fields += [f"low := min({finite})", f"high := max({finite})", f"scale := sqrt(greatest(0, {_variance(finite)}))"]
+        fields += [
+            f"low := min({finite})",
+            f"high := max({finite})",
+            f"scale := sqrt(greatest(0, {_variance(finite)}))",
+        ]
         fields.append(f"whole := bool_and({finite} = floor({finite}) AND abs({finite}) <= {_WHOLE_LIMIT})")
     elif pa.types.is_timestamp(kind):
         days = f"epoch_us({value}) / 86400000000.0"
         fields += [f"low := min({days})", f"high := max({days})", f"scale := stddev_pop({days})"]
     elif pa.types.is_string(kind):
-        fields += [f"sample := min({value})", f"last := max({value})", f"dates := count(TRY_CAST({value} AS TIMESTAMP))"]
+        fields += [
+            f"sample := min({value})",
+            f"last := max({value})",
+            f"dates := count(TRY_CAST({value} AS TIMESTAMP))",
+        ]
     return f"struct_pack({', '.join(fields)})"
 
 
 def _variance(value: str) -> str:
     # by moments of the scaled value: stddev_pop raises on overflow where the spread of huge values is not finite
-    return f"CASE WHEN max(abs({value})) < 1e150 THEN var_pop(CASE WHEN abs({value}) < 1e150 THEN {value} END) ELSE 0 END"
+    return (
+        f"CASE WHEN max(abs({value})) < 1e150 THEN var_pop(CASE WHEN abs({value}) < 1e150 THEN {value} END) ELSE 0 END"
+    )
 
 
 def _detail(name: str, summary: Mapping[str, Any], rows: int) -> str:
@@ -110,7 +123,11 @@ def _profile(name: str, kind: Any, rows: int, summary: dict[str, Any], detail: d
     import pyarrow as pa
 
     counts = detail.get("counts")
-    values = {_text(v): int(n) for v, n in counts.items() if v is not None and v == v} if counts is not None else None
+    values = (
+        {_text(v): int(n) for v, n in counts.items() if v is not None and not _is_nan(v)}
+        if counts is not None
+        else None
+    )
     if values is not None and len(values) > MOST_CATEGORIES:
         distinct, values = len(values), None
     else:
@@ -143,6 +160,10 @@ def _profile(name: str, kind: Any, rows: int, summary: dict[str, Any], detail: d
 
 def _looks_like_dates(summary: Mapping[str, Any]) -> bool:
     return all(_DATE_TEXT.match(str(summary[key])) for key in ("sample", "last"))
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _text(value: object) -> str:

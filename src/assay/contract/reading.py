@@ -34,7 +34,9 @@ def parse_yaml(text: str, *, where: str = "") -> tuple[object, Lines]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"{where}:{mark.line + 1}" if mark else where
-        raise ContractError(f"not valid YAML ({error.problem or error.context})", where=line, remedy="Correct the line") from error
+        raise ContractError(
+            f"not valid YAML ({error.problem or error.context})", where=line, remedy="Correct the line"
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ContractError(f"not valid YAML ({' '.join(str(error).split())[:160]})", where=where) from error
 
@@ -55,9 +57,13 @@ class _Reader:
         self.visits += 1
         line = node.start_mark.line + 1
         if self.visits > _MOST_VALUES or len(path) > _MOST_DEPTH:
-            raise ContractError("too many or too deeply nested values", where=f"{self.where}:{line}", remedy="Write it out plainly")
+            raise ContractError(
+                "too many or too deeply nested values", where=f"{self.where}:{line}", remedy="Write it out plainly"
+            )
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
-            raise ContractError(f"the tag {node.tag} is not allowed", where=f"{self.where}:{line}", remedy="Write plain data")
+            raise ContractError(
+                f"the tag {node.tag} is not allowed", where=f"{self.where}:{line}", remedy="Write plain data"
+            )
         self.lines[path] = line
         if isinstance(node, yaml.MappingNode):
             return self.record(node, path)

@@ -68,7 +68,9 @@ def from_record(record: object, *, where: str = "", lines: Lines | None = None) 
     values, extra = _fields(record, place, _CONTRACT)
     version = values.pop("contract", CONTRACT_VERSION)
     if version != CONTRACT_VERSION:
-        raise place.at("contract").error(f"version {version} is not known", f"Write contract: {CONTRACT_VERSION}, or update Assay")
+        raise place.at("contract").error(
+            f"version {version} is not known", f"Write contract: {CONTRACT_VERSION}, or update Assay"
+        )
     return _make(Contract, {**values, "extra": extra}, place)
 
 
@@ -76,7 +78,9 @@ def to_yaml(contract: Contract) -> str:
     """Return the contract as YAML text, one block a column."""
     import yaml
 
-    text: str = yaml.safe_dump(to_record(contract), sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    text: str = yaml.safe_dump(
+        to_record(contract), sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
     return text
 
 
@@ -270,4 +274,3 @@ _NEEDED: dict[type, tuple[str, ...]] = {
     Tensor: ("shape",),
     Relation: ("weights", "bound"),
 }
-

@@ -1,4 +1,4 @@
-"""The feasible region: the inputs that the person behind a row could really bring about.
+r"""The feasible region: the inputs that the person behind a row could really bring about.
 
 Built from the contract's ranges, directions, steps, integers, categories and linear relations. Laws, held by
 property tests: ``x0`` is contained; ``contains(project(x, x0), x0)``; ``project`` leaves what is contained and
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.contract.contract import Contract, Kind, Mutable
+from assay.contract.rows import span
 from assay.core.errors import ContractError, DataError, SettingError
 
 if TYPE_CHECKING:
@@ -52,17 +53,15 @@ class Region:
     def of(cls, contract: Contract) -> Region:
         """Return the region of a contract. Raises ContractError for a feature that no model can take (text)."""
         if contract.tensor is not None:
-            low, high = np.full(contract.width, contract.tensor.low), np.full(contract.width, contract.tensor.high)
-            return cls.box(low, high)
+            whole_low = np.full(contract.width, contract.tensor.low)
+            return cls.box(whole_low, np.full(contract.width, contract.tensor.high))
         features = contract.features
         for feature in features:
             if feature.kind is Kind.TEXT:
                 raise ContractError("a text has no feasible region", where=feature.name, remedy="Give it role: ignore")
-        codes = {Kind.CATEGORY: lambda f: len(f.categories) - 1.0, Kind.BOOLEAN: lambda _: 1.0}
-        low = [0.0 if f.kind in codes else -np.inf if f.low is None else f.low for f in features]
-        high = [codes[f.kind](f) if f.kind in codes else np.inf if f.high is None else f.high for f in features]
+        low, high = zip(*map(span, features), strict=True)
         whole = np.array([f.discrete for f in features], dtype=bool)
-        step = np.array([1.0 if f.kind in codes else f.step for f in features])
+        step = np.array([1.0 if f.kind in (Kind.CATEGORY, Kind.BOOLEAN) else f.step for f in features])
         place = {f.name: i for i, f in enumerate(features)}
         weights = np.zeros((len(contract.relations), len(features)))
         for i, relation in enumerate(contract.relations):
@@ -86,7 +85,9 @@ class Region:
     @classmethod
     def box(cls, low: ArrayLike, high: ArrayLike, *, scale: ArrayLike = 1.0) -> Region:
         """Return the region of values free between ``low`` and ``high``, each (d,). Raises SettingError."""
-        lows, highs, scales = (np.array(v, dtype=np.float64) for v in np.broadcast_arrays(*map(np.atleast_1d, (low, high, scale))))
+        lows, highs, scales = (
+            np.array(v, dtype=np.float64) for v in np.broadcast_arrays(*map(np.atleast_1d, (low, high, scale)))
+        )
         if lows.ndim != 1 or not (lows <= highs).all() or not (scales > 0).all():
             raise SettingError("a box needs low <= high and scale > 0, each one number a feature")
         d = len(lows)
@@ -239,7 +240,7 @@ class Region:
         return whole
 
     def _alternate(self, rows: Array, start: Array, *, rounds: int = 40) -> Array:
-        """Return rows after alternating projections on each relation and the box (von Neumann), freely moving values only."""
+        """Return rows after alternating projections on each relation and the box (von Neumann) of what moves freely."""
         low, high = self.low(start), self.high(start)
         free = self.mutable & (self.step == 0)
         pull = self.weights * np.where(free, self.scale, 0.0) ** 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assay.contract.contract import Contract, Kind
+from assay.contract.contract import Contract, Feature, Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,17 +27,22 @@ class Violations:
     reasons: list[list[str]]
 
 
+def span(feature: Feature) -> tuple[float, float]:
+    """Return the smallest and largest valid value of a feature in model space, infinite where it has no bound."""
+    if feature.kind in (Kind.CATEGORY, Kind.BOOLEAN):
+        return 0.0, 1.0 if feature.kind is Kind.BOOLEAN else len(feature.categories) - 1.0
+    low, high = feature.low, feature.high
+    return -np.inf if low is None else low, np.inf if high is None else high
+
+
 class RowRules:
     """A contract compiled to arrays; make one for each served model and use it for every request."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         features = contract.features
-        codes = {Kind.CATEGORY: lambda f: len(f.categories) - 1.0, Kind.BOOLEAN: lambda _: 1.0}
-        low = [0.0 if f.kind in codes else -np.inf if f.low is None else f.low for f in features]
-        high = [codes[f.kind](f) if f.kind in codes else np.inf if f.high is None else f.high for f in features]
-        if contract.tensor is not None:
-            low, high = [contract.tensor.low], [contract.tensor.high]
+        spans = [(contract.tensor.low, contract.tensor.high)] if contract.tensor else [span(f) for f in features]
+        low, high = zip(*spans, strict=True)
         self.names = [f.name for f in features] or [contract.name or "input"]
         self.low, self.high = np.array(low, dtype=np.float64), np.array(high, dtype=np.float64)
         self.category = np.array([f.kind is Kind.CATEGORY for f in features], dtype=bool)
@@ -62,11 +67,14 @@ class RowRules:
         return self._tensor(x.reshape(n, -1)) if self.contract.tensor else self._table(x)
 
     def _tensor(self, x: Array) -> Violations:
-        finite = np.isfinite(x).all(axis=1)
-        inside = ((x >= self.low) & (x <= self.high)).all(axis=1)
-        ok = finite & inside
+        finite: Flags = np.asarray(np.isfinite(x).all(axis=1))
+        inside: Flags = np.asarray(((x >= self.low) & (x <= self.high)).all(axis=1))
+        ok: Flags = finite & inside
         outside = f"{self.names[0]}: a value outside [{self.low[0]:g}, {self.high[0]:g}]"
-        why = [[] if k else [outside if f else f"{self.names[0]}: a value is not finite"] for k, f in zip(ok, finite, strict=True)]
+        why = [
+            [] if k else [outside if f else f"{self.names[0]}: a value is not finite"]
+            for k, f in zip(ok, finite, strict=True)
+        ]
         return Violations(ok, why)
 
     def _table(self, x: Array) -> Violations:

@@ -14,7 +14,13 @@ from typing import Any
 from assay.core.digest import Digest, digest_file
 from assay.core.errors import DataError
 
-_FORMATS = ((b"PAR1", "parquet"), (b"PK\x03\x04", "zip"), (b"\x1f\x8b", "gzip"), (b"ARROW1", "arrow"), (b"\x80", "pickle"))
+_FORMATS = (
+    (b"PAR1", "parquet"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"ARROW1", "arrow"),
+    (b"\x80", "pickle"),
+)
 
 
 def as_table(source: object, *, where: str = "table") -> Any:
@@ -71,7 +77,9 @@ def table_format(path: str | os.PathLike[str]) -> str:
         return kind
     if kind or b"\0" in head:
         raise DataError(
-            f"is {f'a {kind} file' if kind else 'a binary file'}, not a table", where=where, remedy="Save it as CSV or Parquet"
+            f"is {f'a {kind} file' if kind else 'a binary file'}, not a table",
+            where=where,
+            remedy="Save it as CSV or Parquet",
         )
     if file.suffix.lower() in {".parquet", ".pq"}:
         raise DataError("is named Parquet but is none", where=where, remedy="Check that the file is complete")
@@ -189,7 +197,7 @@ def _array(values: Any) -> Any:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         missing = (None, "")
-        return pa.array([None if v in missing or v != v else str(v) for v in values], type=pa.string())
+        return pa.array([None if v in missing or str(v) == "nan" else str(v) for v in values], type=pa.string())
 
 
 def _plain_column(column: Any, name: str) -> Any:
@@ -201,7 +209,12 @@ def _plain_column(column: Any, name: str) -> Any:
     if kinds.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if kinds.is_integer(kind) or kinds.is_boolean(kind) or kinds.is_null(kind) or kind in (pa.string(), pa.float64(), pa.float32()):
+    if (
+        kinds.is_integer(kind)
+        or kinds.is_boolean(kind)
+        or kinds.is_null(kind)
+        or kind in (pa.string(), pa.float64(), pa.float32())
+    ):
         return column
     if kinds.is_large_string(kind) or kinds.is_string_view(kind):
         return column.cast(pa.string())
@@ -211,4 +224,6 @@ def _plain_column(column: Any, name: str) -> Any:
         return column.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
     if kinds.is_date(kind):
         return column.cast(pa.timestamp("us"))
-    raise DataError(f"holds values of type {kind}", where=name, remedy="Keep one number, text, boolean or time per cell")
+    raise DataError(
+        f"holds values of type {kind}", where=name, remedy="Keep one number, text, boolean or time per cell"
+    )

@@ -25,20 +25,29 @@ def check_samples(batch: Any, contract: Contract, *, clock: Callable[[], datetim
         raise ContractError("the contract describes no tensor", where=contract.name)
     x = np.asarray(batch)
     if x.ndim == 0 or len(x) == 0 or x.dtype.kind not in "biuf":
-        raise DataError(f"an array of shape {x.shape} and type {x.dtype} is no set of samples", remedy="Give (n, *shape) numbers")
+        raise DataError(
+            f"an array of shape {x.shape} and type {x.dtype} is no set of samples", remedy="Give (n, *shape) numbers"
+        )
     findings, n, bad = [], len(x), 0
     if x.shape[1:] != tensor.shape:
         bad = n
         message = f"samples of shape {list(x.shape[1:])} where {list(tensor.shape)} is expected"
-        findings.append(Finding("wrong-shape", Severity.HIGH, message, remedy="Resize the samples, or correct the contract"))
+        findings.append(
+            Finding("wrong-shape", Severity.HIGH, message, remedy="Resize the samples, or correct the contract")
+        )
     else:
         flags = np.concatenate([_outside(x[i : i + _BLOCK], tensor.low, tensor.high) for i in range(0, n, _BLOCK)])
         bad = int(flags.any(axis=1).sum())
-        for column, rule, says in ((0, "not-finite", "is not finite"), (1, "out-of-range", f"is outside [{tensor.low:g}, {tensor.high:g}]")):
+        for column, rule, says in (
+            (0, "not-finite", "is not finite"),
+            (1, "out-of-range", f"is outside [{tensor.low:g}, {tensor.high:g}]"),
+        ):
             rows = np.flatnonzero(flags[:, column])
             if len(rows):
                 message = f"{len(rows)} of {n} samples: a value {says}, as in row {', '.join(map(str, rows[:5]))}"
-                findings.append(Finding(rule, Severity.MEDIUM, message, remedy="Scale the samples, or correct the contract"))
+                findings.append(
+                    Finding(rule, Severity.MEDIUM, message, remedy="Scale the samples, or correct the contract")
+                )
     if str(x.dtype) != tensor.dtype:
         message = f"values of type {x.dtype} where {tensor.dtype} is expected"
         findings.append(Finding("wrong-type", Severity.MEDIUM, message, remedy=f"Convert to {tensor.dtype}"))

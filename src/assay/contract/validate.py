@@ -1,6 +1,6 @@
 """A batch against its contract, in one aggregate pass over the table whatever the number of checks.
 
-DuckDB does the work through Ibis, out of core for files. Only when a row is bad is the table read once more,
+DuckDB does the work through Ibis, out of core for Parquet files. Only when a row is bad is the table read once more,
 for examples and the quarantine. What could not be checked is said, never passed over.
 """
 
@@ -28,7 +28,6 @@ CONTROL = "data.contract"
 _TECHNIQUES = ("AML.T0020", "AML.T0043")
 _ROW = "row"
 _REASONS = "reasons"
-_NULLS = ["", "NA", "NaN", "nan", "null", "NULL"]
 _MOST_EXAMPLE_RULES = 50
 
 
@@ -62,7 +61,8 @@ def check(
             raise DataError("holds no rows", where=name, remedy="Give a table with rows")
         failing = [(c, int(totals[f"c{i}"])) for i, c in enumerate(checks) if _fails(c, int(totals[f"c{i}"]), n)]
         repeated = {u: int(totals[f"u{i}"]) for i, u in enumerate(unique) if totals[f"u{i}"]}
-        bad, shown = int(totals["bad"]), {}
+        bad = int(totals["bad"])
+        shown: dict[tuple[str, str], str] = {}
         if failing or repeated:
             marked = [(c.rule, c.column, c.flag, c.shows) for c, _ in failing if c.share == 0.0]
             bad, shown = _bad_rows(table, marked, list(repeated), quarantine, examples)
@@ -93,18 +93,18 @@ def _opened(batch: object) -> Iterator[Any]:
     where = str(batch) if isinstance(batch, (str, os.PathLike)) else "batch"
     connection = ibis.duckdb.connect()
     try:
-        if not isinstance(batch, (str, os.PathLike)):
+        if isinstance(batch, (str, os.PathLike)) and table_format(batch) == "parquet":
+            yield connection.read_parquet(batch, table_name="batch")
+        else:  # a CSV file too, so that its columns have the types that encode() sees
             arrow = as_table(batch)
             if arrow.num_rows == 0:
                 raise DataError("holds no rows", where=where, remedy="Give a table with rows")
             connection.con.register("batch", arrow)
             yield connection.table("batch")
-        elif table_format(batch) == "parquet":
-            yield connection.read_parquet(batch, table_name="batch")
-        else:
-            yield connection.read_csv(batch, table_name="batch", all_varchar=True, header=True, nullstr=_NULLS)
     except duckdb.Error as error:
-        raise DataError(f"cannot be read ({first_line(error)})", where=where, remedy="Check that the file is complete") from error
+        raise DataError(
+            f"cannot be read ({first_line(error)})", where=where, remedy="Check that the file is complete"
+        ) from error
     finally:
         connection.disconnect()
 
@@ -118,7 +118,9 @@ def _columns(contract: Contract, names: Sequence[str]) -> tuple[list[Finding], l
         if column.name in present or column.role is Role.IGNORE:
             continue
         severity = Severity.HIGH if column.role is Role.FEATURE else Severity.MEDIUM
-        findings.append(Finding("missing-column", severity, "the column is missing", column.name, "Add it to the table"))
+        findings.append(
+            Finding("missing-column", severity, "the column is missing", column.name, "Add it to the table")
+        )
         unchecked.append(NotChecked(column.name, "the column is missing", "Add it to the table"))
     target = contract.target.name if contract.target else ""
     if target and target not in present:
@@ -176,7 +178,8 @@ def _bad_rows(
     flags = {f"__c{i}": flag.fill_null(False) for i, (_, _, flag, _) in enumerate(marked)}
     wide = table.mutate(**flags, __row=ibis.row_number())
     later = {
-        f"__c{len(marked) + i}": (ibis.row_number().over(group_by=wide[u], order_by=wide["__row"]) > 0) & wide[u].notnull()
+        f"__c{len(marked) + i}": (ibis.row_number().over(group_by=wide[u], order_by=wide["__row"]) > 0)
+        & wide[u].notnull()
         for i, u in enumerate(repeated)
     }
     wide = wide.mutate(**later) if later else wide
@@ -187,7 +190,10 @@ def _bad_rows(
         for name, (rule, column, shows) in list(zip(names, rules, strict=True))[:_MOST_EXAMPLE_RULES]
     }
     if quarantine is not None:
-        words = [bad[n].ifelse(f"{rule} {column}", ibis.null("string")) for n, (rule, column, _) in zip(names, rules, strict=True)]
+        words = [
+            bad[n].ifelse(f"{rule} {column}", ibis.null("string"))
+            for n, (rule, column, _) in zip(names, rules, strict=True)
+        ]
         reasons = ibis.array(words).filter(lambda w: w.notnull()).join("; ")
         kept = bad.mutate(**{_REASONS: reasons, _ROW: bad["__row"]}).order_by(_ROW).drop(*names, "__row")
         with replacing(quarantine) as draft:
@@ -200,7 +206,9 @@ def _examples(bad: Any, name: str, column: str, schema: Any, examples: int) -> s
     import ibis
 
     value = text_of(bad[column], schema[column]) if column else ibis.null("string")
-    found = bad.filter(bad[name]).order_by("__row").limit(examples).select(r=bad["__row"], v=value).to_pyarrow().to_pylist()
+    found = (
+        bad.filter(bad[name]).order_by("__row").limit(examples).select(r=bad["__row"], v=value).to_pyarrow().to_pylist()
+    )
     said = [f"{e['r']} ({e['v'][:40]!r})" if e["v"] is not None else str(e["r"]) for e in found]
     return f", as in row {', '.join(said)}" if said else ""
 

@@ -55,10 +55,13 @@ class Event:
             if not isinstance(data, Mapping):
                 raise FormatError("an event's data is not a record")
             return cls(
-                str(record["kind"]),
-                parse_time(str(record["time"])),
-                *(str(record.get(name, "")) for name in ("actor", "subject", "reason", "technique")),
-                dict(data),
+                kind=str(record["kind"]),
+                time=parse_time(str(record["time"])),
+                actor=str(record.get("actor", "")),
+                subject=str(record.get("subject", "")),
+                reason=str(record.get("reason", "")),
+                technique=str(record.get("technique", "")),
+                data=dict(data),
             )
         except KeyError as error:
             raise FormatError(f"an event lacks {error}") from error

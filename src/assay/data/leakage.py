@@ -55,7 +55,7 @@ def single_feature_auc(x: Array, y: Labels) -> Array:
 
 
 def lookup_accuracy(train: tuple[Array, Labels], test: tuple[Array, Labels]) -> Array:
-    """Return for each feature the balanced accuracy on test rows of a table value -> most frequent training class, (d,).
+    """Return for each feature the balanced accuracy on test rows of a table value -> commonest training class, (d,).
 
     0 for a feature of more than 100 values in training. A value that training lacks counts as wrong.
     """

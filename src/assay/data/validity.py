@@ -54,17 +54,26 @@ def check_validity(
     """
     train, test = _block(x_train, y_train, "train"), _block(x_test, y_test, "test")
     if train[0].shape[1] != test[0].shape[1]:
-        raise DataError(f"train has {train[0].shape[1]} columns and test {test[0].shape[1]}", remedy="Give both the same columns")
+        raise DataError(
+            f"train has {train[0].shape[1]} columns and test {test[0].shape[1]}", remedy="Give both the same columns"
+        )
     names = list(names) or [f.name for f in contract.features] if contract else list(names)
     names = names or [f"column {i}" for i in range(train[0].shape[1])]
     measures: list[Measure] = []
     findings: list[Finding] = [*_order(names, contract, train[0].shape[1]), *_classes(train[1], test[1])]
-    for found, measured in (_overlap(train, test), _leaks(train, test, names, contract), _grouped(groups), _timed(times)):
+    for found, measured in (
+        _overlap(train, test),
+        _leaks(train, test, names, contract),
+        _grouped(groups),
+        _timed(times),
+    ):
         findings += found
         measures += measured
     return Evidence(
         control=CONTROL,
-        subjects=tuple(Subject(n, digest_bytes(row_keys(x, y).tobytes())) for n, (x, y) in (("train", train), ("test", test))),
+        subjects=tuple(
+            Subject(n, digest_bytes(row_keys(x, y).tobytes())) for n, (x, y) in (("train", train), ("test", test))
+        ),
         made=clock(),
         measures=tuple(measures),
         findings=tuple(sorted(findings, key=lambda f: -f.severity.rank)),
@@ -110,7 +119,9 @@ def _classes(y_train: Labels, y_test: Labels) -> list[Finding]:
     out = []
     for name, classes in (("train", seen), ("test", tested)):
         if len(classes) < 2:
-            out.append(Finding("one-class", Severity.HIGH, f"the {name} rows hold one class only", name, "Split by class"))
+            out.append(
+                Finding("one-class", Severity.HIGH, f"the {name} rows hold one class only", name, "Split by class")
+            )
     if tested - seen:
         message = f"classes {sorted(tested - seen)} are tested and never trained on"
         out.append(Finding("untrained-class", Severity.HIGH, message, "test", "Split by class"))
@@ -136,7 +147,9 @@ def _overlap(train: tuple[Array, Labels], test: tuple[Array, Labels]) -> tuple[l
         high = overlap > max(_OVERLAP, 2 * natural)
         severity = Severity.HIGH if high else Severity.MEDIUM if overlap > max(0.01, 2 * natural) else Severity.LOW
         message = f"{overlap:.2%} of the test rows are also training rows ({natural:.2%} of training rows repeat)"
-        findings.append(Finding("test-in-train", severity, message, "test", "Split so that equal rows stay on one side"))
+        findings.append(
+            Finding("test-in-train", severity, message, "test", "Split so that equal rows stay on one side")
+        )
     if conflicting > 0:
         message = f"{conflicting:.2%} of the training rows have an equal row with another label"
         severity = Severity.MEDIUM if conflicting > 0.05 else Severity.LOW
@@ -159,7 +172,7 @@ def _leaks(
         message = f"the feature alone tells the class (AUC {auc[i]:.4f}): a copy of the target, or known only after it"
         rule, severity = ("target-copy", Severity.HIGH) if leak else ("strong-feature", Severity.MEDIUM)
         findings.append(Finding(rule, severity, message, names[int(i)], "Remove it, or show that it is known in time"))
-    return findings, [Measure("best_single_feature_auc", auc[top], auc[top], auc[top], len(test[0]), unit="auc", method="exact on the test rows")]
+    return findings, [_exact_auc(float(auc[top]), len(test[0]))]
 
 
 def _grouped(groups: tuple[ArrayLike, ArrayLike] | None) -> tuple[list[Finding], list[Measure]]:
@@ -191,12 +204,22 @@ def _not_checked(
     roles = {c.role: c.name for c in contract.columns} if contract else {}
     out = []
     if groups is None and Role.GROUP in roles:
-        out.append(NotChecked("group split", f"{roles[Role.GROUP]} groups the rows and was not given", "Give groups=(train, test)"))
+        out.append(
+            NotChecked(
+                "group split", f"{roles[Role.GROUP]} groups the rows and was not given", "Give groups=(train, test)"
+            )
+        )
     if times is None and Role.TIME in roles:
-        out.append(NotChecked("time split", f"{roles[Role.TIME]} times the rows and was not given", "Give times=(train, test)"))
+        out.append(
+            NotChecked("time split", f"{roles[Role.TIME]} times the rows and was not given", "Give times=(train, test)")
+        )
     return tuple(out)
 
 
 def _share(name: str, value: float, n: int) -> Measure:
     value = float(value)
     return Measure(name, value, value, value, n, method="count of all rows")
+
+
+def _exact_auc(value: float, n: int) -> Measure:
+    return Measure("best_single_feature_auc", value, value, value, n, unit="auc", method="exact on the test rows")

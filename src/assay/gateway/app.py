@@ -170,12 +170,8 @@ class Gateway:
             raise Rejected(503, "busy", "too many requests are waiting", retry_after=1)
         headers = dict(scope["headers"])
         key = self._admit(headers, "metrics" if name == "metrics" else "infer", trace)
-        if name == "metrics":
-            return _Reply(200, self.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4")])
-        if name == "server":
-            return _Reply(200, b'{"name":"assay","version":"2","extensions":["binary_tensor_data"]}', _JSON)
-        if name == "metadata":
-            return _Reply(200, _encode_json(self._metadata()), _JSON)
+        if method == "GET":
+            return self._told(name)
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _MEDIA:
             raise Rejected(415, "media_type", "send application/json or application/octet-stream")
         self._pending += 1
@@ -184,6 +180,13 @@ class Gateway:
             return await self._infer(name, body, headers, key, trace)
         finally:
             self._pending -= 1
+
+    def _told(self, name: str) -> _Reply:
+        if name == "metrics":
+            return _Reply(200, self.metrics.text(), [(b"content-type", b"text/plain; version=0.0.4")])
+        if name == "server":
+            return _Reply(200, b'{"name":"assay","version":"2","extensions":["binary_tensor_data"]}', _JSON)
+        return _Reply(200, _encode_json(self._metadata()), _JSON)
 
     def _admit(self, headers: Mapping[bytes, bytes], scope: str, trace: _Trace) -> Key:
         secret = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
@@ -288,7 +291,7 @@ class Gateway:
         if self._events.put(made):
             return
         patience = self._timer() + _RECORD_PATIENCE
-        while self._timer() < patience:  # noqa: ASYNC110 (a thread empties the queue)
+        while self._timer() < patience:
             await asyncio.sleep(0.005)
             if self._events.put(made):
                 return
@@ -330,7 +333,7 @@ class Gateway:
 
     async def _watch(self) -> None:
         try:
-            while await asyncio.to_thread(self.recheck):
+            while await asyncio.to_thread(self.recheck):  # noqa: ASYNC110 (files send no signal)
                 await asyncio.sleep(self._check_seconds)
         finally:
             # However the watch ends, other than by shutdown, the release is no longer watched: stop answering.

@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DTYPES = {
-    "FP64": "<f8", "FP32": "<f4", "FP16": "<f2", "BOOL": "?", "INT64": "<i8", "INT32": "<i4", "INT16": "<i2", "INT8": "i1",
+    "FP64": "<f8", "FP32": "<f4", "FP16": "<f2", "BOOL": "?",
+    "INT64": "<i8", "INT32": "<i4", "INT16": "<i2", "INT8": "i1",
     "UINT64": "<u8", "UINT32": "<u4", "UINT16": "<u2", "UINT8": "u1",
 }  # fmt: skip
 _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class Tensor(msgspec.Struct):
-    """One input as sent. ``data`` stays raw until its datatype says how to read it."""
+    """One input as sent. ``data`` stays raw until its datatype says how to read it; empty: it is binary."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     parameters: dict[str, Any] | None = None
 
 
@@ -176,7 +177,7 @@ def _matrix(tensor: Tensor, tail: memoryview, width: int, caps: Caps) -> tuple[N
         raise Rejected(422, "shape", f"the tensor 'input' must have shape [n, {width}]")
     if tensor.datatype == "BYTES" or tensor.datatype not in _DTYPES:
         raise Rejected(422, "type", "the tensor 'input' must be of numbers")
-    if tensor.data is None:
+    if not tensor.data:
         values, tail = _binary(tensor, tail, size)
         return values.astype(np.float64).reshape(n, width), tail
     return _numbers(tensor.data, size).reshape(n, width), tail
@@ -204,7 +205,7 @@ def _table(
     for tensor in inputs:
         if tensor.shape not in ([n], [n, 1]):
             raise Rejected(422, "shape", f"the tensor {tensor.name[:80]!r} must have shape [{n}] or [{n}, 1]")
-        if tensor.data is None:
+        if not tensor.data:
             values[tensor.name], tail = _binary_list(tensor, tail, n)
         else:
             values[tensor.name] = _json_list(tensor, n)
@@ -212,7 +213,7 @@ def _table(
 
 
 def _json_list(tensor: Tensor, n: int) -> Sequence[object]:
-    data = cast("msgspec.Raw", tensor.data)
+    data = tensor.data
     if tensor.datatype == "BYTES":
         return _texts(data)
     if tensor.datatype == "BOOL":

@@ -49,7 +49,7 @@ class EventFile:
     ) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("ab")  # noqa: SIM115
+        self._lock = (self.folder / ".lock").open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -65,7 +65,7 @@ class EventFile:
         except VerificationError:
             self._lock.close()
             raise
-        self._stream = self._path().open("ab", buffering=0)  # noqa: SIM115
+        self._stream = self._path().open("ab", buffering=0)
         self._thread = threading.Thread(target=self._work, name="assay-events", daemon=True)
         self._thread.start()
         if torn:
@@ -135,7 +135,7 @@ class EventFile:
         if self._stream.tell() >= self._segment_bytes:
             self._stream.close()
             self._number += 1
-            self._stream = self._path().open("ab", buffering=0)  # noqa: SIM115
+            self._stream = self._path().open("ab", buffering=0)
 
 
 def _resume(folder: Path) -> tuple[int, str, Path | None]:

@@ -7,7 +7,7 @@ It counts what it is asked, asks in batches, and stops at a hard budget. Inputs 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
 
 from assay.core.budget import Budget
 from assay.core.discovery import Control, discover
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from assay.contract.contract import Contract
 
-    Array: TypeAlias = NDArray[np.floating]
+    Array: TypeAlias = NDArray[Any]
 
 
 class Predictor(Control, package="assay.models"):
@@ -85,7 +85,8 @@ class Predictor(Control, package="assay.models"):
     @final
     def labels(self, x: Array) -> NDArray[np.intp]:
         """Return the index of the most probable class of each sample, (n,)."""
-        return self.probabilities(x).argmax(axis=1)
+        best: NDArray[np.intp] = self.probabilities(x).argmax(axis=1)
+        return best
 
     def limited(self, limit: int | None) -> Predictor:
         """Return a predictor of the same model that counts from zero, up to ``limit`` rows."""

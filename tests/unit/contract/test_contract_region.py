@@ -54,7 +54,17 @@ def test_samples_are_contained(x0):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("amount", 10.5), ("up", 1.9), ("up", 2.1), ("down", 3.0), ("down", 5.0), ("fixed", 2.0), ("colour", 3.0), ("colour", 0.5), ("flag", 2.0)],
+    [
+        ("amount", 10.5),
+        ("up", 1.9),
+        ("up", 2.1),
+        ("down", 3.0),
+        ("down", 5.0),
+        ("fixed", 2.0),
+        ("colour", 3.0),
+        ("colour", 0.5),
+        ("flag", 2.0),
+    ],
 )
 def test_what_cannot_be_reached_is_refused(name, value):
     region = Region.of(Contract(columns=FEATURES))

@@ -26,6 +26,10 @@ _ZFILE_HEAD = 21
 class _Unpacker(Protocol):
     @property
     def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -38,6 +42,14 @@ class _Zlib:
     @property
     def eof(self) -> bool:
         return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
@@ -123,8 +135,8 @@ def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Rea
     while position < stop:
         unpacker = _UNPACKERS[kind]()
         begun = position
-        while not unpacker.eof and position <= stop:
-            chunk = data[position : min(stop, position + _CHUNK)]
+        while not unpacker.eof:
+            chunk = data[position : min(stop, position + _CHUNK)] if unpacker.needs_input else b""
             position += len(chunk)
             try:
                 made = unpacker.decompress(chunk, _OUTPUT)
@@ -134,14 +146,13 @@ def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Rea
                 return
             if made:
                 yield made
-            elif not chunk:
+            elif not chunk and position >= stop:
                 break
         if not unpacker.eof:
             yield Reason("the compressed stream ends early")
             return
         if kind not in {"gzip", "bz2", "xz"}:
             return
-        unused: bytes = getattr(unpacker, "unused_data", b"") or getattr(getattr(unpacker, "_inner", None), "unused_data", b"")
-        position -= len(unused)
+        position -= len(unpacker.unused_data)
         if position <= begun or data[position : position + 2] not in {b"\x1f\x8b", b"BZ", b"\xfd7"}:
             return

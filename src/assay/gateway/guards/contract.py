@@ -20,12 +20,14 @@ class ContractGuard(Guard, name="contract", techniques=("AML.T0043",), mitigatio
 
     def screening(self, contract: Contract, fitted: Fitted) -> Screening:
         """Return the check of rows against ``contract``."""
-        from assay.contract.rows import violations
+        from assay.contract.rows import RowRules
 
         del fitted
+        rules = RowRules(contract)
+        shape = contract.tensor.shape if contract.tensor else (contract.width,)
 
         def screen(x: Rows) -> Screen | None:
-            found = violations(contract, x)
+            found = rules.violations(x.reshape(len(x), *shape))
             return None if found.ok.all() else Screen(found.ok, found.reasons)
 
         return screen

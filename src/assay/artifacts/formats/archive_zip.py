@@ -1,0 +1,113 @@
+"""Zip archives and what lives in them: torch, npz, Keras, skops and plain ones; every member is read by its content."""
+
+from __future__ import annotations
+
+import re
+
+from assay.artifacts.formats.compressed import unpack_and_scan
+from assay.artifacts.pickle.stream import read_pickles
+from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
+from assay.artifacts.zip_directory import Member, ZipDamage, directory, local_mismatch
+from assay.core.finding import Severity
+
+_STORED, _DEFLATED = 0, 8
+_METHODS = {_DEFLATED: "raw-deflate", 12: "bz2"}
+_TORCH_RAW = re.compile(r"(?:[^/]*/)?(?:data|constants|xl_model_data|tensors)/\d+")
+_TORCH_NOTES = re.compile(r"(?:[^/]*/)?(?:version|byteorder|\.data/[^/]+|\.format_version|\.storage_alignment)")
+_REMEDY = "Repack the archive, or ask its author for a safe format"
+
+
+class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
+    """Read every member of an archive, also those that other readers would not see."""
+
+    def claims(self, data: Data) -> bool:
+        """Return whether the content ends with a directory of members, or begins as an archive."""
+        return data[:4] == b"PK\x03\x04" or data.find(b"PK\x05\x06", max(0, len(data) - 65557)) >= 0
+
+    def read(self, data: Data, where: str, inspection: Inspection) -> str:
+        """Examine all members, and whether readers can disagree on what they are."""
+        try:
+            members, prefix = directory(data, inspection.limits.members)
+        except ZipDamage as damage:
+            if data[:4] == b"PK\x03\x04":
+                inspection.error(where, str(damage))
+            return "zip"
+        if prefix:
+            text = f"{prefix} bytes lie before the archive; some readers skip them and others do not"
+            inspection.report("zip-prefix", Severity.MEDIUM, text, where, EMBEDDED_CODE, _REMEDY)
+        names = [m.name for m in members]
+        label = _label(names)
+        self._check_names(names, where, inspection)
+        for member in members:
+            self._member(data, member, label, where, inspection)
+            if inspection.expired():
+                inspection.error(where, "takes more time than the budget allows")
+                break
+        return label
+
+    @staticmethod
+    def _check_names(names: list[str], where: str, inspection: Inspection) -> None:
+        folded: set[str] = set()
+        for name in names:
+            if name.lower() in folded:
+                text = f"{name!r} is in the archive twice; readers disagree on which one counts"
+                inspection.report("zip-ambiguous", Severity.HIGH, text, f"{where}!{name}", EMBEDDED_CODE, _REMEDY)
+            folded.add(name.lower())
+            if escapes(name):
+                text = f"{name!r} would be unpacked outside of its folder"
+                inspection.report("archive-traversal", Severity.CRITICAL, text, f"{where}!{name}", EMBEDDED_CODE, _REMEDY)
+
+    def _member(self, data: Data, member: Member, label: str, where: str, inspection: Inspection) -> None:
+        place = f"{where}!{member.name}"
+        if member.name.endswith("/") and not member.size:
+            return
+        if member.link:
+            inspection.report("archive-link", Severity.HIGH, "the member is a link", place, EMBEDDED_CODE, _REMEDY)
+        if why := local_mismatch(data, member):
+            inspection.report("zip-mismatch", Severity.HIGH, why, place, EMBEDDED_CODE, _REMEDY)
+        if member.encrypted:
+            inspection.error(place, "is encrypted")
+            return
+        torch = label in {"torch-zip", "torchscript"}
+        if torch and (_TORCH_NOTES.fullmatch(member.name) or (_TORCH_RAW.fullmatch(member.name) and member.method == _STORED)):
+            return
+        if member.name.lower().endswith((".py", ".pyc", ".so", ".dll", ".sh")) and label != "torchscript":
+            text = f"{member.name!r} is code that is run when the archive is used as a model"
+            inspection.report("code-in-archive", Severity.HIGH, text, place, EMBEDDED_CODE, _REMEDY)
+            return
+        if member.start + member.packed > len(data):
+            inspection.error(place, "lies beyond the end of the file")
+        elif member.method == _STORED:
+            content = data[member.start : member.start + member.packed]
+            inspection.unpacked += len(content)
+            self._content(content, member, label, place, inspection)
+        elif member.method in _METHODS:
+            unpack_and_scan(data, member.start, member.start + member.packed, _METHODS[member.method], place, inspection)
+        else:
+            inspection.cannot(place, f"uses compression method {member.method}")
+
+    @staticmethod
+    def _content(content: bytes, member: Member, label: str, place: str, inspection: Inspection) -> None:
+        if label in {"torch-zip", "torchscript"} and member.name.lower().endswith(".pkl"):
+            prefixes = ("__torch__",) if label == "torchscript" else ()
+            read_pickles(content, place, inspection, persistent=True, prefixes=prefixes)
+        elif content or label != "zip":
+            if content:
+                inspection.scan(content, place)
+
+
+def _label(names: list[str]) -> str:
+    last = {n.rpartition("/")[2].lower() for n in names}
+    if "data.pkl" in last:
+        return "torchscript" if "constants.pkl" in last and any("/code/" in n for n in names) else "torch-zip"
+    if "schema.json" in last:
+        return "skops"
+    if {"config.json", "metadata.json"} <= last:
+        return "keras"
+    return "npz" if names and all(n.endswith(".npy") for n in names) else "zip"
+
+
+def escapes(name: str) -> bool:
+    """Return whether an archive's member name leads out of the folder that it is unpacked to."""
+    path = name.replace("\\", "/")
+    return path.startswith("/") or ".." in path.split("/") or (len(path) > 1 and path[1] == ":") or "\x00" in name

@@ -1,0 +1,114 @@
+"""The directory of a zip archive, read by us: all entries, duplicates and disagreements included (APPNOTE 6.3.10)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from mmap import mmap
+from typing import TypeAlias
+
+Data: TypeAlias = "bytes | mmap"
+
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_FULL = 0xFFFFFFFF
+_ENCRYPTED = 0x1 | 0x40
+_LINK = 0o120000
+
+
+class ZipDamage(Exception):  # noqa: N818 - a state of the file, caught by its reader
+    """The archive has no directory that can be followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of the central directory; start is where its packed bytes begin."""
+
+    name: str
+    raw: bytes
+    method: int
+    flags: int
+    packed: int
+    size: int
+    header: int
+    start: int
+    link: bool
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the bytes cannot be read without a password."""
+        return bool(self.flags & _ENCRYPTED)
+
+
+def directory(data: Data, most: int) -> tuple[list[Member], int]:
+    """Return all members in order, and how many bytes lie before the archive. Raises ZipDamage."""
+    end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65557))
+    if end < 0 or end + _END.size > len(data):
+        raise ZipDamage("the archive has no directory")
+    _, _, _, _, count, size, offset, _ = _END.unpack(data[end : end + _END.size])
+    stop = end
+    if _FULL in {size, offset} or count == 0xFFFF:
+        start64 = data.rfind(b"PK\x06\x06", max(0, end - 1024), end)
+        if start64 >= 0 and start64 + _END64.size <= len(data):
+            fields = _END64.unpack(data[start64 : start64 + _END64.size])
+            count, size, offset, stop = fields[7], fields[8], fields[9], start64
+    prefix = max(0, stop - size - offset) if size <= stop else -1
+    if prefix < 0 or count > most:
+        raise ZipDamage("the archive's directory is damaged" if prefix < 0 else "the archive has more members than allowed")
+    members, position = [], stop - size
+    while position + _ENTRY.size <= stop and data[position : position + 4] == b"PK\x01\x02" and len(members) < most:
+        member, position = _entry(data, position, prefix)
+        members.append(member)
+    if len(members) < count:
+        raise ZipDamage("the archive's directory ends early")
+    return members, prefix if members and data[prefix : prefix + 4] == b"PK\x03\x04" else 0
+
+
+def _entry(data: Data, position: int, prefix: int) -> tuple[Member, int]:
+    found = _ENTRY.unpack(data[position : position + _ENTRY.size])
+    flags, method, packed, size = found[3], found[4], found[8], found[9]
+    name_size, extra_size, comment_size, attributes, header = found[10], found[11], found[12], found[15], found[16]
+    at = position + _ENTRY.size
+    raw = data[at : at + name_size]
+    extra = data[at + name_size : at + name_size + extra_size]
+    packed, size, header = _wide(extra, packed, size, header)
+    header += prefix
+    local = data[header : header + _LOCAL.size]
+    start = header + _LOCAL.size + sum(_LOCAL.unpack(local)[-2:]) if len(local) == _LOCAL.size else len(data) + 1
+    name = raw.decode("utf-8", "replace")
+    link = (attributes >> 16) & 0o170000 == _LINK
+    return Member(name, raw, method, flags, packed, size, header, start, link), at + name_size + extra_size + comment_size
+
+
+def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            numbers = list(struct.unpack_from(f"<{min(length, len(extra) - at - 4) // 8}Q", extra, at + 4))
+            if size == _FULL and numbers:
+                size = numbers.pop(0)
+            if packed == _FULL and numbers:
+                packed = numbers.pop(0)
+            if header == _FULL and numbers:
+                header = numbers.pop(0)
+        at += 4 + length
+    return packed, size, header
+
+
+def local_mismatch(data: Data, member: Member) -> str:
+    """Return how a member's own header contradicts the directory, "" when it does not."""
+    head = data[member.header : member.header + _LOCAL.size]
+    if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
+        return "the member has no header of its own"
+    fields = _LOCAL.unpack(head)
+    at = member.header + _LOCAL.size
+    if data[at : at + fields[9]] != member.raw:
+        return "the member has two names"
+    if fields[3] != member.method:
+        return "the member has two compression methods"
+    if (fields[2] ^ member.flags) & (_ENCRYPTED | 0x20):
+        return "the member's two headers disagree on encryption"
+    return ""

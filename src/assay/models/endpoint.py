@@ -1,0 +1,97 @@
+"""A live model behind the Open Inference Protocol v2 as a Predictor: the same attacks run against it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from assay.core.errors import BudgetError, DataError, MissingError, Refused
+from assay.models.function import as_probabilities, classes_of
+from assay.models.predictor import Predictor
+
+if TYPE_CHECKING:
+    from assay.contract.contract import Contract
+    from assay.models.predictor import Array
+
+_LIMIT = 1 << 28
+_REFUSALS = {401: "the endpoint wants another key", 403: "the key does not open this model", 422: "the endpoint refused the rows"}
+
+
+class Endpoint(Predictor, name="endpoint"):
+    """An ``http(s)://HOST/v2/models/NAME`` endpoint; answers that are labels only become one-hot rows."""
+
+    def __init__(self, url: str, classes: int, *, key: str = "", timeout: float = 30.0) -> None:
+        super().__init__(classes)
+        parts = urlsplit(url)
+        self._host, self._path = parts.netloc, f"{parts.path.rstrip('/')}/infer"
+        self._secure, self._timeout = parts.scheme == "https", timeout
+        self._headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+        self._connection: http.client.HTTPConnection | None = None
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        """Return whether ``model`` is a URL."""
+        return isinstance(model, str) and model.startswith(("http://", "https://"))
+
+    @classmethod
+    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Endpoint:
+        """Return the predictor. options: ``key`` (API key), ``timeout`` in seconds, ``classes``."""
+        timeout = options.get("timeout", 30.0)
+        seconds = float(timeout) if isinstance(timeout, (int, float)) else 30.0
+        return cls(str(model), classes_of(contract, options), key=str(options.get("key", "")), timeout=seconds)
+
+    def close(self) -> None:
+        """Close the connection, if one is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _probabilities(self, x: Array) -> Array:
+        import numpy as np
+
+        rows = x.reshape(len(x), -1).tolist()
+        data = [[None if v != v else v for v in row] for row in rows]
+        tensor = {"name": "input", "shape": list(x.shape), "datatype": "FP64", "data": data}
+        answer = self._ask(json.dumps({"inputs": [tensor]}).encode())
+        outputs = {o.get("name"): o for o in answer.get("outputs", []) if isinstance(o, dict)}
+        if "probabilities" in outputs:
+            values = np.asarray(outputs["probabilities"]["data"], dtype=np.float64)
+            return values.reshape(len(x), self.classes)
+        if "label" not in outputs:
+            raise DataError("the endpoint gave neither probabilities nor labels", where=self._host)
+        return as_probabilities(np.asarray(outputs["label"]["data"], dtype=np.intp), self.classes)
+
+    def _ask(self, body: bytes) -> dict[str, Any]:
+        try:
+            response = self._send(body)
+            text = response.read(_LIMIT)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise MissingError(f"no answer ({error})", where=self._host, remedy="Is the endpoint running?") from error
+        if response.status == 429:
+            raise BudgetError("the endpoint's own budget for this key is spent", where=self._host, remedy="Wait, or use another key")
+        if response.status != 200:
+            said = _REFUSALS.get(response.status, "the endpoint refused")
+            raise Refused(f"{said} ({response.status}: {text[:200].decode(errors='replace')})", where=self._host)
+        try:
+            answer = json.loads(text)
+        except ValueError as error:
+            raise DataError("the endpoint did not answer in JSON", where=self._host) from error
+        if not isinstance(answer, dict):
+            raise DataError("the endpoint did not answer with a record", where=self._host)
+        return answer
+
+    def _send(self, body: bytes) -> http.client.HTTPResponse:
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+            self._connection = kind(self._host, timeout=self._timeout)
+        try:
+            self._connection.request("POST", self._path, body, self._headers)
+            return self._connection.getresponse()
+        except http.client.RemoteDisconnected:
+            # A kept connection that the server has closed meanwhile: once more, on a fresh one.
+            self._connection.close()
+            self._connection.request("POST", self._path, body, self._headers)
+            return self._connection.getresponse()
