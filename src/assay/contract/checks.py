@@ -93,7 +93,7 @@ def _nothing(column: Any) -> Any:
 def _column(feature: Feature, column: Any, dtype: Any) -> list[Check]:
     missing = _missing(feature, column, dtype)
     nulls = Check(
-        "too-many-nulls", feature.name, Severity.MEDIUM, missing, f"a value is missing (at most {feature.max_null:.1%} may be)",
+        "too-many-nulls", feature.name, Severity.MEDIUM, missing, f"a value is missing (may: {feature.max_null:.1%})",
         share=feature.max_null, shows=False,
     )  # fmt: skip
     if feature.role in (Role.ID, Role.GROUP):

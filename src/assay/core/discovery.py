@@ -65,7 +65,7 @@ C = TypeVar("C", bound=Control)
 
 
 def discover(base: type[C]) -> dict[str, type[C]]:
-    """Return every named concrete subclass of ``base`` by name, sorted; plugins included.
+    """Return every named subclass of ``base`` by name, sorted; plugins included.
 
     Raises SettingError when two parts claim one name.
     """
@@ -77,12 +77,13 @@ def discover(base: type[C]) -> dict[str, type[C]]:
             point.load()
     found: dict[str, type[C]] = {}
     for part in _subclasses(base):
-        # A slotted dataclass is made twice; the first, undecorated, class object must not count.
-        if not part.name or inspect.isabstract(part) or _superseded(part):
+        if not part.name:
             continue
-        other = found.setdefault(part.name, part)
-        if other is not part:
+        other = found.get(part.name)
+        # A slotted dataclass is made twice under one module and name; the later class object is the real one.
+        if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
             raise SettingError(f"{part.__module__} and {other.__module__} both define {part.name!r}")
+        found[part.name] = part
     return dict(sorted(found.items()))
 
 
@@ -97,12 +98,6 @@ def named(base: type[C], name: str) -> type[C]:
 def _subclasses(base: type[C]) -> list[type[C]]:
     below = [*base.__subclasses__()]
     return below + [part for child in below for part in _subclasses(child)]
-
-
-def _superseded(part: type) -> bool:
-    module = importlib.import_module(part.__module__)
-    current = getattr(module, part.__qualname__, part)
-    return current is not part
 
 
 __all__ = ["Control", "discover", "named"]

@@ -1,5 +1,4 @@
 import gzip
-import os
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from assay.core.errors import DataError, FormatError, SettingError, Verification
 from assay.core.event import Event, read_chain
 from assay.gateway.auth import Keys, make_key
 from assay.gateway.body import gunzip
-from assay.gateway.columns import Columns
 from assay.gateway.codec import decode
+from assay.gateway.columns import Columns
 from assay.gateway.events import EventFile
 from assay.gateway.guard import Guard
 from assay.gateway.guards.outlier import Outlier
@@ -35,7 +34,7 @@ def test_keys_file_holds_no_secret_and_round_trips(tmp_path):
     secret, keys = make_key(Keys.empty(), "alice")
     keys.write(tmp_path / "keys.json")
     assert secret.encode() not in (tmp_path / "keys.json").read_bytes()
-    assert os.stat(tmp_path / "keys.json").st_mode & 0o077 == 0
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
     again = Keys.read(tmp_path / "keys.json")
     assert again == keys
     found = again.find(secret.encode())
@@ -69,14 +68,19 @@ def test_bucket_never_gives_more_than_burst_and_rate(asks):
     assert given_out <= 20.0 + 2.0 * now + 1e-6
 
 
+def _status(call):
+    try:
+        call()
+    except Rejected as no:
+        return no.status
+    return 200
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_decoded_or_refused(data):
     columns = Columns(guarded_table(10)[0])
     for call in (lambda: decode(data, None, columns, Caps()), lambda: decode_invocation(data, columns, Caps())):
-        try:
-            call()
-        except Rejected as no:
-            assert 400 <= no.status < 500
+        assert _status(call) < 500
 
 
 @given(
@@ -100,10 +104,7 @@ def test_any_json_is_decoded_or_refused(value):
 
     columns, body = Columns(guarded_table(10)[0]), json.dumps(value).encode()
     for call in (lambda: decode(body, None, columns, Caps()), lambda: decode_invocation(body, columns, Caps())):
-        try:
-            call()
-        except Rejected as no:
-            assert 400 <= no.status < 500
+        assert _status(call) < 500
 
 
 @given(st.binary(max_size=2000))
