@@ -18,7 +18,7 @@ _ENCRYPTED = 0x1 | 0x40
 _LINK = 0o120000
 
 
-class ZipDamage(Exception):  # noqa: N818 - a state of the file, caught by its reader
+class ZipDamage(Exception):
     """The archive has no directory that can be followed."""
 
 
@@ -57,7 +57,8 @@ def directory(data: Data, most: int) -> tuple[list[Member], int]:
     prefix = max(0, stop - size - offset) if size <= stop else -1
     if prefix < 0 or count > most:
         raise ZipDamage("the archive's directory is damaged" if prefix < 0 else "the archive has more members than allowed")
-    members, position = [], stop - size
+    members: list[Member] = []
+    position = stop - size
     while position + _ENTRY.size <= stop and data[position : position + 4] == b"PK\x01\x02" and len(members) < most:
         member, position = _entry(data, position, prefix)
         members.append(member)

@@ -19,7 +19,8 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
 
     def read(self, data: Data, where: str, inspection: Inspection) -> str:
         """Examine all members in order."""
-        position, long_name, names = 0, "", set()
+        position, long_name = 0, ""
+        names: set[str] = set()
         while position + _BLOCK <= len(data):
             head = data[position : position + _BLOCK]
             if not head.strip(b"\x00"):

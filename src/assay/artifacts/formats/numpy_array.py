@@ -9,9 +9,8 @@ from assay.artifacts.reader import CODE_EXECUTION, Data, FormatReader, Inspectio
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 1 << 20
-_HEADER = re.compile(r"\s*\{(?:\s*'(?:descr|fortran_order|shape)'\s*:\s*(?:%s)\s*,?)+\s*\}\s*" % "|".join((
-    r"'[^'\\]*'", r"True|False", r"\([0-9,\sL]*\)", r"\[[^\[\]{}\\]*(?:\[[^\[\]{}\\]*\][^\[\]{}\\]*)*\]",
-)))  # fmt: skip
+_LITERAL = r"'[^'\\]*'|True|False|\([0-9,\sL]*\)|\[[^\[\]{}\\]*(?:\[[^\[\]{}\\]*\][^\[\]{}\\]*)*\]"
+_HEADER = re.compile(rf"\s*\{{(?:\s*'(?:descr|fortran_order|shape)'\s*:\s*(?:{_LITERAL})\s*,?)+\s*\}}\s*")
 _SHAPE = re.compile(r"'shape'\s*:\s*\(([0-9,\sL]*)\)")
 _DESCR = re.compile(r"'descr'\s*:\s*('[^']*'|\[.*\])", re.DOTALL)
 _TYPE = re.compile(r"'[<>=|]?([a-zA-Z?])(\d*)(?:\[[^\]]*\])?'")
@@ -48,7 +47,8 @@ class NpyReader(FormatReader, name="npy", techniques=(CODE_EXECUTION,)):
     @staticmethod
     def _check_size(header: str, described: str, left: int, where: str, inspection: Inspection) -> None:
         count = 1
-        for length in re.findall(r"\d+", (_SHAPE.search(header) or [0, ""])[1]):
+        shape = _SHAPE.search(header)
+        for length in re.findall(r"\d+", shape.group(1) if shape else ""):
             count *= int(length[:20])
         found = _TYPE.fullmatch(described)
         size = (4 if found[1] == "U" else 1) * int(found[2] or 1) if found else 0

@@ -17,7 +17,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 
 
-class Damaged(Exception):  # noqa: N818 - a state of the file, caught by the reader
+class Damaged(Exception):
     """The protobuf cannot be followed."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from assay.artifacts.pickle.machine import Trace
 from assay.artifacts.pickle.stream import looks_like_pickle, read_pickles
-from assay.artifacts.pickle.values import Global
 from assay.artifacts.reader import CODE_EXECUTION, Data, FormatReader, Inspection
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -28,4 +27,4 @@ class PickleReader(FormatReader, name="pickle", techniques=(CODE_EXECUTION,)):
 
 
 def _joblib(trace: Trace) -> bool:
-    return any(isinstance(g, Global) and g.module.startswith("joblib.numpy_pickle") for g in trace.globals)
+    return any(g.module.startswith("joblib.numpy_pickle") for g in trace.globals)

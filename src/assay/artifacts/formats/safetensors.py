@@ -14,7 +14,7 @@ _BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, 
          "U64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # fmt: skip
 
 
-class Faulty(Exception):  # noqa: N818 - a state of the header, caught by the reader
+class Faulty(Exception):
     """The header breaks a rule of the format."""
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from assay.artifacts.pickle.machine import Machine
 
 _WRAPPERS = {"joblib.numpy_pickle.NumpyArrayWrapper"}
-_DTYPE = re.compile(r"[<>=|]?([?bBhHiIlLqQefdgFDGSUVOMmcnpa])(\d*)(?:\[.*\])?\Z")
+_DTYPE = re.compile(r"[<>=|]?([?bBhHiIuUlLqQefdgFDGSVOMmcnpa])(\d*)(?:\[.*\])?\Z")
 _SIZES = {"?": 1, "b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "l": 8, "L": 8, "q": 8, "Q": 8, "e": 2, "f": 4,
           "d": 8, "g": 16, "F": 8, "D": 16, "G": 32, "O": 8, "M": 8, "m": 8, "c": 1, "n": 8, "p": 8}  # fmt: skip
 _MOST_FIELDS = 1000

@@ -50,8 +50,8 @@ class Judge:
             self._call(call)
         for build in trace.builds:
             self._build(build)
-        for at, module, name in trace.unresolved:
-            text = f"imports a name that is computed at load: {show(module)} . {show(name)}"
+        for at, module, attribute in trace.unresolved:
+            text = f"imports a name that is computed at load: {show(module)} . {show(attribute)}"
             self._say("pickle-computed-name", Severity.CRITICAL, text, at, _EXECUTION, _REMEDY)
         for found in trace.outside:
             self._outside(found)

@@ -9,7 +9,7 @@ from assay.artifacts.pickle.judge import Judge
 from assay.artifacts.pickle.machine import BuildHook, Machine, Trace
 from assay.artifacts.pickle.opcodes import OPENERS
 from assay.artifacts.pickle.policy import Rating
-from assay.artifacts.pickle.values import Call, Global
+from assay.artifacts.pickle.values import Global
 
 if TYPE_CHECKING:
     from assay.artifacts.reader import Data, Inspection
@@ -83,7 +83,7 @@ def _judge(data: Data, trace: Trace, where: str, inspection: Inspection, persist
 
 def _nested(data: bytes, where: str, inspection: Inspection) -> None:
     trace = Machine(data, opcodes=inspection.limits.opcodes, deadline=inspection.deadline).run()
-    if trace.end < len(data) or trace.broken or not trace.globals:
+    if trace.end < len(data) or trace.broken or not (trace.globals or trace.blobs or trace.outside):
         return
     if len(inspection.context) > inspection.limits.depth:
         inspection.error(where, "is nested deeper than the budget allows")
@@ -108,8 +108,5 @@ def _known_danger(name: Global, inspection: Inspection) -> bool:
 
 
 def _plausible(trace: Trace) -> bool:
-    return all(
-        not isinstance(c.func, Global) or (c.func.module.isascii() and c.func.path.replace(".", "_").isidentifier())
-        for c in trace.calls
-        if isinstance(c, Call)
-    )
+    names = [c.func for c in trace.calls if isinstance(c.func, Global)]
+    return all(n.module.isascii() and n.path.replace(".", "_").isidentifier() for n in names)

@@ -76,7 +76,7 @@ class Members(list[Value]):
 class Outside:
     """A value from outside of the stream. kind: ``persistent``, ``extension`` or ``buffer``."""
 
-    __slots__ = ("at", "kind", "key")
+    __slots__ = ("at", "key", "kind")
 
     def __init__(self, kind: str, key: Value, at: int) -> None:
         self.kind = kind

@@ -1,0 +1,1 @@
+"""Sandbox engines, one a module, found by discovery."""

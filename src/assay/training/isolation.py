@@ -1,0 +1,147 @@
+"""Isolation: running code that is not trusted without network, with read-only inputs and one folder to write to.
+
+An engine turns a plan into a command line; limits of time, memory and file size hold under every engine.
+Nothing runs unconfined unless that is asked for by name, and what was in force is recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from assay.core.discovery import Control, discover, named
+from assay.core.errors import JobError, MissingError
+from assay.core.settings import Within, check_settings, setting
+
+_TAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use. memory_mb bounds its address space; file_mb the size of any one file."""
+
+    seconds: float = setting(600.0, Within(0.1, 86_400), "Wall-clock seconds.")
+    memory_mb: int = setting(8192, Within(64, None), "Address space in MiB.")
+    file_mb: int = setting(4096, Within(1, None), "Largest file in MiB.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One confined run: a command, what it may read, the one folder it may write, and its environment."""
+
+    command: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    output: Path
+    environment: Mapping[str, str]
+
+
+class Engine(Control, package="assay.training.engines"):
+    """A way to confine a process. rank: order of preference, lower first; None: only when asked for by name."""
+
+    rank: ClassVar[int | None] = None
+
+    @abstractmethod
+    def available(self) -> str:
+        """Return "" when the engine works on this machine, else why not; found by trying it."""
+
+    @abstractmethod
+    def command(self, plan: Plan) -> list[str]:
+        """Return the command line that runs the plan confined."""
+
+    @abstractmethod
+    def in_force(self) -> dict[str, object]:
+        """Return what the engine confines, for the provenance record."""
+
+
+def choose(name: str = "auto") -> Engine:
+    """Return the engine of that name, or the best that works here. Raises MissingError when none does."""
+    if name != "auto":
+        engine = named(Engine, name)()
+        why = engine.available()
+        if why:
+            raise MissingError(f"isolation by {name} does not work here: {why}", remedy="Choose another with --isolation")
+        return engine
+    engines = sorted((e() for e in discover(Engine).values() if e.rank is not None), key=lambda e: e.rank or 0)
+    reasons = []
+    for engine in engines:
+        why = engine.available()
+        if not why:
+            return engine
+        reasons.append(f"{engine.name}: {why}")
+    raise MissingError(
+        f"no way to isolate the job works here ({'; '.join(reasons)})",
+        remedy="Install bubblewrap, or give --isolation none to run unconfined, which is recorded",
+    )
+
+
+def run_isolated(module: str, task: Path, *, inputs: tuple[Path, ...], output: Path, limits: Limits, engine: Engine) -> str:
+    """Run ``python -m module task`` confined; return the end of what it printed.
+
+    Raises JobError when it runs out of time or ends otherwise than with exit code 0.
+    """
+    scratch = output / ".tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    environment = _environment(scratch, limits)
+    plan = Plan((sys.executable, "-P", "-m", module, str(task)), (task, *inputs), output, environment)
+    process = subprocess.Popen(
+        engine.command(plan), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment, cwd=output, start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=limits.seconds)
+    except subprocess.TimeoutExpired as error:
+        raise JobError(
+            f"the job ran longer than {limits.seconds:g} seconds and was stopped", remedy="Raise the limit, or train on less"
+        ) from error
+    finally:
+        _stop(process)
+    tail = said.decode(errors="replace")[-_TAIL:]
+    if process.returncode == -signal.SIGKILL or process.returncode == 128 + signal.SIGKILL:
+        raise JobError("the job was killed, most likely for its memory", remedy=f"It may use {limits.memory_mb} MiB")
+    if process.returncode not in (0, 1):
+        last = tail.strip().splitlines()[-1:] or ["no output"]
+        raise JobError(f"the job ended with code {process.returncode}: {last[0][:300]}")
+    return tail
+
+
+def _environment(scratch: Path, limits: Limits) -> dict[str, str]:
+    """Return the job's whole environment: nothing of the caller's, so no secret of it, reaches the job."""
+    threads = str(os.cpu_count() or 1)
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": threads,
+        "LOKY_MAX_CPU_COUNT": threads,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(map(str, python_folders())),
+        "ASSAY_LIMITS": f"{int(limits.seconds) + 1},{limits.memory_mb},{limits.file_mb}",
+    }
+
+
+def python_folders() -> tuple[Path, ...]:
+    """Return the folders that hold Assay and the installed libraries."""
+    paths = sysconfig.get_paths()
+    own = Path(__file__).resolve().parents[2]
+    return tuple(dict.fromkeys((own, Path(paths["purelib"]), Path(paths["platlib"]))))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()

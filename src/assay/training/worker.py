@@ -1,0 +1,143 @@
+"""What runs inside the sandbox: ``python -m assay.training.worker TASK.json``.
+
+It limits itself before it loads anything of the user's, does one task (``fit``, ``refit`` or ``call``) and
+writes ``result.json``: either the task's answer, or the error with its place in the recipe.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from assay.core.errors import AssayError, JobError
+
+_DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN}
+
+
+def main(task_file: str) -> int:
+    """Do the task and write its result; return the exit code, 0 or 1."""
+    _limit()
+    task = json.loads(Path(task_file).read_bytes())
+    output = Path(task["output"])
+    try:
+        answer = {"answer": _TASKS[task["kind"]](task, output)}
+    except AssayError as error:
+        answer = {"error": error.message, "remedy": error.remedy}
+    except MemoryError:
+        answer = {"error": "the job needs more memory than its limit", "remedy": "Raise the limit, or train on less"}
+    except BaseException as error:  # noqa: BLE001 - the recipe is not ours: whatever it raises is reported
+        answer = {"error": _explain(error, task), "remedy": "Correct the recipe"}
+    (output / "result.json").write_text(json.dumps(answer))
+    return 0 if "answer" in answer else 1
+
+
+def load_recipe(reference: str) -> Callable[..., Any]:
+    """Return the function of ``file.py:function``. Raises JobError when the file has no such function."""
+    file, _, name = reference.rpartition(":")
+    sys.path.insert(0, str(Path(file).parent))
+    spec = importlib.util.spec_from_file_location("assay_recipe", file)
+    if spec is None or spec.loader is None:
+        raise JobError(f"{file} is not a Python file", remedy="Give file.py:function")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["assay_recipe"] = module
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise JobError(f"the recipe has no function {name!r}", remedy="Give file.py:function")
+    made: Callable[..., Any] = function
+    return made
+
+
+def build(reference: str, seed: int) -> Any:
+    """Return the recipe's unfitted estimator, built with ``seed`` when the function takes one."""
+    import inspect
+
+    function = load_recipe(reference)
+    estimator = function(seed=seed) if "seed" in inspect.signature(function).parameters else function()
+    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict_proba"):
+        raise JobError(f"the recipe returned a {type(estimator).__name__}", remedy="Return a classifier with fit and predict_proba")
+    return estimator
+
+
+def _fit(task: dict[str, Any], output: Path) -> dict[str, object]:
+    import joblib
+
+    x, y = _arrays(task["data"], "x", "y")
+    model = build(task["recipe"], task["seed"]).fit(x, y)
+    joblib.dump(model, output / "model.joblib")
+    kind = type(model)
+    return {"estimator": f"{kind.__module__}.{kind.__qualname__}", "rows": len(x), "width": int(x.shape[1])}
+
+
+def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
+    """Fit one model on each set of rows and write the probabilities that it gives to the queries."""
+    import numpy as np
+
+    x, queries, rows, labels, ends = _arrays(task["data"], "x", "queries", "rows", "labels", "ends")
+    answers, start = [], 0
+    for number, end in enumerate(ends):
+        chosen, y = rows[start:end], labels[start:end]
+        model = build(task["recipe"], task["seed"] + number).fit(x[chosen], y)
+        answer = np.zeros((len(queries), task["classes"]))
+        answer[:, np.asarray(model.classes_, dtype=np.intp)] = model.predict_proba(queries)
+        answers.append(answer)
+        start = end
+    np.save(output / "probabilities.npy", np.stack(answers))
+    return {"models": len(answers)}
+
+
+def _call(task: dict[str, Any], output: Path) -> object:
+    """Call ``module:function(arguments, output)`` of Assay itself, as conversion does."""
+    module, _, name = task["function"].partition(":")
+    return getattr(importlib.import_module(module), name)(task["arguments"], output)
+
+
+_TASKS: dict[str, Callable[[dict[str, Any], Path], object]] = {"fit": _fit, "refit": _refit, "call": _call}
+
+
+def _arrays(path: str, *names: str) -> tuple[Any, ...]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as held:
+        return tuple(held[name] for name in names)
+
+
+def _limit() -> None:
+    seconds, memory, size = (int(v) for v in os.environ["ASSAY_LIMITS"].split(","))
+    cores = os.cpu_count() or 1
+    for kind, value in (
+        (resource.RLIMIT_CPU, seconds * cores), (resource.RLIMIT_AS, memory << 20),
+        (resource.RLIMIT_FSIZE, size << 20), (resource.RLIMIT_CORE, 0),
+    ):  # fmt: skip
+        resource.setrlimit(kind, (value, value))
+
+
+def _explain(error: BaseException, task: dict[str, Any]) -> str:
+    """Return one line: what the recipe did, of which kind, and at which of its lines."""
+    file = str(task.get("recipe", "")).rpartition(":")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if file and f.filename == file]
+    place = f" at {Path(file).name}:{own[-1].lineno}" if own else ""
+    number = error.errno if isinstance(error, OSError) else None
+    touched_socket = any("socket" in f.filename or "socket" in (f.line or "") or "urlopen" in (f.line or "") for f in frames)
+    if touched_socket or number in _UNREACHABLE:
+        what = "the recipe tried to reach the network"
+    elif number in _DENIED and isinstance(error, OSError):
+        what = f"the recipe tried to write outside its folder ({error.filename})"
+    else:
+        what = "the recipe failed"
+    return " ".join(f"{what}{place}: {type(error).__name__}: {error}".split())[:500]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
