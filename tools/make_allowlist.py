@@ -96,10 +96,15 @@ def sklearn_models() -> Iterator[tuple[Any, str]]:
                            ("param_distributions", {"C": [1.0, 2.0]}), ("cv", 2), ("n_estimators", 3), ("max_iter", 20),
                            ("transformers", [("a", "passthrough", [0])]), ("steps", [("a", LogisticRegression())]),
                            ("dictionary", np.eye(4)), ("base_estimator", LogisticRegression())):  # fmt: skip
-            if key in wanted and (wanted[key].default is inspect.Parameter.empty or key in {"cv", "n_estimators", "max_iter"}):
+            if key in wanted and (
+                wanted[key].default is inspect.Parameter.empty or key in {"cv", "n_estimators", "max_iter"}
+            ):
                 settings[key] = value
         if "Regress" in name:
-            settings = {k: (Ridge() if k == "estimator" else [("a", Ridge())] if k == "estimators" else v) for k, v in settings.items()}
+            settings = {
+                k: (Ridge() if k == "estimator" else [("a", Ridge())] if k == "estimators" else v)
+                for k, v in settings.items()
+            }
         for table in tables:
             for target in targets:
                 try:
@@ -153,7 +158,10 @@ def sklearn_variants(x: Any, targets: list[Any]) -> Iterator[tuple[Any, str]]:
     yield ensemble.GradientBoostingClassifier(n_estimators=2, loss="exponential").fit(x, label), "exponential"
     yield svm.SVC(probability=False).fit(x, label), "svc"
     yield tree.DecisionTreeClassifier(max_depth=2).fit(x, label.astype(str)), "text labels"
-    yield pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()).fit(x, label), "pipeline"
+    yield (
+        pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression()).fit(x, label),
+        "pipeline",
+    )
     yield make_scorer(mean_squared_error), "scorer"
 
 
@@ -163,11 +171,26 @@ def array_values() -> Iterator[tuple[Any, str]]:
     from scipy import interpolate, sparse, stats
 
     yield [np.float64(1), np.int32(2), np.bool_(True), np.str_("a"), np.datetime64("2026-01-01")], "scalars"
-    yield [np.arange(4), np.array(["a", None], object), np.zeros(2, "i4,f8"), np.array(["x"]), np.asfortranarray(np.eye(3))], "arrays"
+    yield (
+        [
+            np.arange(4),
+            np.array(["a", None], object),
+            np.zeros(2, "i4,f8"),
+            np.array(["x"]),
+            np.asfortranarray(np.eye(3)),
+        ],
+        "arrays",
+    )
     yield [np.ma.masked_array([1, 2], [0, 1]), np.matrix(np.eye(2)), np.rec.array([(1, 2.0)])], "array kinds"
     yield [np.dtype("f8"), np.dtype("i4,f8"), np.float32, np.int64], "types"
     yield [np.random.default_rng(0), np.random.RandomState(0)], "generators"
-    yield [np.random.Generator(g(0)) for g in (np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM)], "generators"
+    yield (
+        [
+            np.random.Generator(g(0))
+            for g in (np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM)
+        ],
+        "generators",
+    )
     for form in ("csr", "csc", "coo", "lil", "dok", "dia", "bsr"):
         yield [sparse.eye(3, format=form), sparse.eye_array(3, format=form)], form
     yield [stats.norm(), stats.uniform(0, 1), stats.randint(0, 5), stats.loguniform(1, 2)], "distributions"
@@ -178,7 +201,16 @@ def torch_values() -> Iterator[tuple[Any, str]]:
     """Yield torch state, tensors of every kind and modules."""
     import torch
 
-    for kind in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.int64, torch.bool, torch.complex64):
+    for kind in (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int8,
+        torch.int64,
+        torch.bool,
+        torch.complex64,
+    ):
         yield {"w": torch.zeros(2, dtype=kind), "kind": kind}, "tensor"
     yield torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.BatchNorm1d(3)), "module"
     yield [torch.nn.Parameter(torch.ones(2)), torch.Size([1]), torch.device("cpu"), torch.eye(2).to_sparse()], "values"
@@ -203,11 +235,24 @@ def frames() -> Iterator[tuple[Any, str]]:
     """Yield pandas tables, indexes and types."""
     import pandas as pd
 
-    table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.Categorical(["u", "v"]), "d": pd.to_datetime(["2026-01-01"] * 2)})
+    table = pd.DataFrame(
+        {"a": [1, 2], "b": ["x", "y"], "c": pd.Categorical(["u", "v"]), "d": pd.to_datetime(["2026-01-01"] * 2)}
+    )
     yield [table, table["a"], table["b"], table.set_index("b"), table.set_index(["a", "b"])], "frame"
-    yield [pd.Timestamp("2026-01-01", tz="UTC"), pd.Timedelta(1), pd.NA, pd.NaT, pd.Interval(0, 1), pd.Period("2026-01")], "scalars"
+    yield (
+        [pd.Timestamp("2026-01-01", tz="UTC"), pd.Timedelta(1), pd.NA, pd.NaT, pd.Interval(0, 1), pd.Period("2026-01")],
+        "scalars",
+    )
     yield [pd.RangeIndex(3), pd.date_range("2026-01-01", periods=2), pd.IntervalIndex.from_breaks([0, 1, 2])], "indexes"
-    yield [pd.array([1, None], "Int64"), pd.array([True, None], "boolean"), pd.array(["a"], "string"), pd.array([1.0], "Float64")], "arrays"
+    yield (
+        [
+            pd.array([1, None], "Int64"),
+            pd.array([True, None], "boolean"),
+            pd.array(["a"], "string"),
+            pd.array([1.0], "Float64"),
+        ],
+        "arrays",
+    )
     yield [pd.array([1, 2], pd.SparseDtype("int")), pd.CategoricalDtype(["a"]), pd.StringDtype()], "types"
 
 
@@ -222,7 +267,11 @@ def record(data: bytes, what: str, found: dict[tuple[str, str], set[str]]) -> No
         if isinstance(call.func, Global):
             use = "new" if call.kind.startswith("NEWOBJ") else "call"
             found[call.func.module, call.func.name].add(use)
-            if call.func.name in {"_reconstructor", "__newobj__"} and isinstance(call.args, tuple) and isinstance(call.args[0], Global):
+            if (
+                call.func.name in {"_reconstructor", "__newobj__"}
+                and isinstance(call.args, tuple)
+                and isinstance(call.args[0], Global)
+            ):
                 found[call.args[0].module, call.args[0].name].add("new")
         elif not isinstance(call.func, Call):
             print("computed call", call.at, file=sys.stderr)
@@ -267,7 +316,12 @@ def rows(top: str, found: dict[tuple[str, str], set[str]]) -> list[dict[str, Any
         for spelling in spellings:
             grouped[spelling, GUARDS.get((module, name), "")][use].append(name)
     return [
-        {"module": module, "reason": f"found in saved {FRAMEWORKS[top]} models", **({"guard": guard} if guard else {}), **dict(uses)}
+        {
+            "module": module,
+            "reason": f"found in saved {FRAMEWORKS[top]} models",
+            **({"guard": guard} if guard else {}),
+            **dict(uses),
+        }
         for (module, guard), uses in sorted(grouped.items())
     ]
 
@@ -284,7 +338,12 @@ def main(folder: Path) -> None:
     public_classes(found)
     for top, framework in FRAMEWORKS.items():
         version = importlib.import_module(top).__version__
-        out = {"framework": framework, "version": version, "made_by": "tools/make_allowlist.py", "allow": rows(top, found)}
+        out = {
+            "framework": framework,
+            "version": version,
+            "made_by": "tools/make_allowlist.py",
+            "allow": rows(top, found),
+        }
         write_text(folder / f"{top}.json", json.dumps(out, indent=1) + "\n")
     others = sorted({f"{m}.{n}" for m, n in found if m.partition(".")[0] not in FRAMEWORKS})
     print(f"{total} saved files of {len(kinds)} kinds; names of no framework, for python.json: {', '.join(others)}")

@@ -89,10 +89,35 @@ def chains() -> Iterator[tuple[str, bytes]]:
 def opcodes() -> Iterator[tuple[str, bytes]]:
     p = b"\x80\x04"
     yield "memo-binget", p + u("os") + b"q\x050" + u("system") + b"q\x060h\x05h\x06\x93" + u(CMD) + b"\x85R."
-    yield "memo-long", p + u("os") + b"r\x05\x00\x01\x000" + u("system") + b"r\x06\x00\x01\x000j\x05\x00\x01\x00j\x06\x00\x01\x00\x93" + u(CMD) + b"\x85R."
+    yield (
+        "memo-long",
+        p
+        + u("os")
+        + b"r\x05\x00\x01\x000"
+        + u("system")
+        + b"r\x06\x00\x01\x000j\x05\x00\x01\x00j\x06\x00\x01\x00\x93"
+        + u(CMD)
+        + b"\x85R.",
+    )
     yield "memo-text", p + u("os") + b"p9\n0" + u("system") + b"p10\n0g9\ng10\n\x93" + u(CMD) + b"\x85R."
-    yield "memo-overwrite", p + u("math") + b"q\x010" + u("os") + b"q\x010h\x01" + u("system") + b"\x93" + u(CMD) + b"\x85R."
-    yield "memoize-shift", p + u("math") + b"q\x070" + u("os") + b"\x940" + u("sqrt") + b"\x940h\x01" + u("system") + b"\x93" + u(CMD) + b"\x85R."
+    yield (
+        "memo-overwrite",
+        p + u("math") + b"q\x010" + u("os") + b"q\x010h\x01" + u("system") + b"\x93" + u(CMD) + b"\x85R.",
+    )
+    yield (
+        "memoize-shift",
+        p
+        + u("math")
+        + b"q\x070"
+        + u("os")
+        + b"\x940"
+        + u("sqrt")
+        + b"\x940h\x01"
+        + u("system")
+        + b"\x93"
+        + u(CMD)
+        + b"\x85R.",
+    )
     yield "dup", p + u("pty") + b"20" + u("spawn") + b"\x93" + u(CMD) + b"\x85R."
     yield "decoy-pop", p + u("os") + u("math") + b"0" + u("system") + u("sqrt") + b"0\x93" + u(CMD) + b"\x85R."
     yield "decoy-popmark", p + u("os") + b"(" + u("math") + u("x") + b"1" + u("system") + b"\x93" + u(CMD) + b"\x85R."
@@ -107,14 +132,66 @@ def opcodes() -> Iterator[tuple[str, bytes]]:
     yield "base0-long", b"L0x1L\n0" + glob("os", "system") + b"(S'pwd'\ntR."
     yield "persid-reduce", p + sglob("os", "system") + u(CMD) + b"\x85RQ."
     yield "build-numpy", p + sglob("numpy", "size") + b"}" + u("__builtins__") + sglob("os", "system") + b"sb."
-    yield "build-park", p + sglob("collections", "OrderedDict") + b"}" + u("a") + sglob("sys", "modules") + b"sb" + b"0" + sglob("collections", "OrderedDict.a") + b"."
-    yield "build-hook", p + sglob("collections", "OrderedDict") + b")\x81}" + u("__setstate__") + sglob("math", "floor") + b"sb" + u(CMD) + b"b."
-    yield "ext-add", p + sglob("copyreg", "add_extension") + u("os") + u("system") + b"K\x01\x87R0\x82\x01" + u(CMD) + b"\x85R."
+    yield (
+        "build-park",
+        p
+        + sglob("collections", "OrderedDict")
+        + b"}"
+        + u("a")
+        + sglob("sys", "modules")
+        + b"sb"
+        + b"0"
+        + sglob("collections", "OrderedDict.a")
+        + b".",
+    )
+    yield (
+        "build-hook",
+        p
+        + sglob("collections", "OrderedDict")
+        + b")\x81}"
+        + u("__setstate__")
+        + sglob("math", "floor")
+        + b"sb"
+        + u(CMD)
+        + b"b.",
+    )
+    yield (
+        "ext-add",
+        p + sglob("copyreg", "add_extension") + u("os") + u("system") + b"K\x01\x87R0\x82\x01" + u(CMD) + b"\x85R.",
+    )
     yield "ext-elsewhere", p + b"\x82\x07" + u(CMD) + b"\x85R."
     yield "ext2", p + b"\x83\x07\x01" + u(CMD) + b"\x85R."
     yield "ext4", p + b"\x84\x07\x01\x00\x00" + u(CMD) + b"\x85R."
-    yield "join-name", p + u("o") + b"0" + sglob("builtins", "str.join") + u("") + b"(" + u("o") + u("s") + b"l\x86R" + u("system") + b"\x93" + u(CMD) + b"\x85R."
-    yield "rot13-name", p + sglob("_codecs", "encode") + u("bf") + u("rot13") + b"\x86R" + sglob("_codecs", "encode") + u("flfgrz") + u("rot13") + b"\x86R\x93" + u(CMD) + b"\x85R."
+    yield (
+        "join-name",
+        p
+        + u("o")
+        + b"0"
+        + sglob("builtins", "str.join")
+        + u("")
+        + b"("
+        + u("o")
+        + u("s")
+        + b"l\x86R"
+        + u("system")
+        + b"\x93"
+        + u(CMD)
+        + b"\x85R.",
+    )
+    yield (
+        "rot13-name",
+        p
+        + sglob("_codecs", "encode")
+        + u("bf")
+        + u("rot13")
+        + b"\x86R"
+        + sglob("_codecs", "encode")
+        + u("flfgrz")
+        + u("rot13")
+        + b"\x86R\x93"
+        + u(CMD)
+        + b"\x85R.",
+    )
     yield "partial", p + sglob("functools", "partial") + sglob("os", "system") + u(CMD) + b"\x86R."
     yield "partial-call", p + sglob("functools", "partial") + sglob("math", "sqrt") + b"\x85R)R."
     yield "partial-getattr", p + sglob("functools", "partial") + sglob("builtins", "getattr") + b"\x85R."
@@ -122,9 +199,15 @@ def opcodes() -> Iterator[tuple[str, bytes]]:
     yield "defaultdict", p + sglob("collections", "defaultdict") + sglob("os", "getcwd") + b"\x85R."
     yield "python2", b"c__builtin__\neval\n(S'1'\ntR."
     yield "cpickle", b"ccPickle\nloads\n(S'N.'\ntR."
-    yield "getattr-chain", p + sglob("builtins", "getattr") + sglob("collections", "OrderedDict") + u("__init__") + b"\x86R."
+    yield (
+        "getattr-chain",
+        p + sglob("builtins", "getattr") + sglob("collections", "OrderedDict") + u("__init__") + b"\x86R.",
+    )
     yield "add-method", p + sglob("os", "system") + u(CMD) + b"a."
     yield "scanner-tamper", call("assay.artifacts.scan", "scan")
+    yield "import-and-junk", glob("antigravity", "fly") + b".junk\n"
+    yield "import-and-break", glob("idlelib.run", "x") + b"\xff\xff"
+    yield "patch-and-junk", glob("numpy", "size") + b"}S'__builtins__'\n" + glob("os", "x") + b"sb.junk"
     yield "marshal", call("marshal", "loads", "x")
     yield "function", call("types", "FunctionType", "x")
 
@@ -139,13 +222,35 @@ def broken() -> Iterator[tuple[str, bytes]]:
 def nested() -> Iterator[tuple[str, bytes]]:
     p = b"\x80\x04"
     inner = b"C" + bytes([len(EVIL)]) + EVIL
-    for module, name in (("pickle", "loads"), ("_pickle", "loads"), ("dill", "loads"), ("cloudpickle", "loads"), ("torch.storage", "_load_from_bytes")):
+    for module, name in (
+        ("pickle", "loads"),
+        ("_pickle", "loads"),
+        ("dill", "loads"),
+        ("cloudpickle", "loads"),
+        ("torch.storage", "_load_from_bytes"),
+    ):
         yield f"{module}.{name}", p + sglob(module, name) + inner + b"\x85R."
     yield "bytes-constant", p + inner + b"."
     yield "twice", pickle.dumps(pickle.dumps(EVIL))
-    yield "base64", p + sglob("pickle", "loads") + sglob("base64", "b64decode") + u(base64.b64encode(EVIL).decode()) + b"\x85R\x85R."
+    yield (
+        "base64",
+        p
+        + sglob("pickle", "loads")
+        + sglob("base64", "b64decode")
+        + u(base64.b64encode(EVIL).decode())
+        + b"\x85R\x85R.",
+    )
     packed = zlib.compress(EVIL)
-    yield "zlib", p + sglob("pickle", "loads") + sglob("zlib", "decompress") + b"C" + bytes([len(packed)]) + packed + b"\x85R\x85R."
+    yield (
+        "zlib",
+        p
+        + sglob("pickle", "loads")
+        + sglob("zlib", "decompress")
+        + b"C"
+        + bytes([len(packed)])
+        + packed
+        + b"\x85R\x85R.",
+    )
     yield "proto0-bytes", p + b"C\x16" + (glob("os", "system") + b"(S'pwd'\ntR.").ljust(22, b".") + b"."
 
 
@@ -172,7 +277,18 @@ def joblib_raw() -> Iterator[tuple[str, bytes]]:
     yield "inside-as-opcodes", wrapper(b"0" + EVIL[2:], align=False)
     objects = sglob("numpy", "dtype") + u("O8") + b"\x89\x88\x87R"
     yield "object-array", wrapper(EVIL, dtype=objects, align=False)
-    hidden = sglob("numpy", "dtype") + u("V8") + b"\x89\x88\x87R(K\x03" + u("|") + b"N" + u("a") + b"\x85}" + u("a") + objects + b"K\x00\x86sK\x08K\x01K\x10tb"
+    hidden = (
+        sglob("numpy", "dtype")
+        + u("V8")
+        + b"\x89\x88\x87R(K\x03"
+        + u("|")
+        + b"N"
+        + u("a")
+        + b"\x85}"
+        + u("a")
+        + objects
+        + b"K\x00\x86sK\x08K\x01K\x10tb"
+    )
     yield "object-field", wrapper(EVIL, dtype=hidden, align=False)
 
 
@@ -265,7 +381,14 @@ def keras() -> Iterator[tuple[str, bytes]]:
         config = {"module": "keras", "class_name": "Sequential", "config": {"layers": [layer]}, "registered_name": None}
         return zipped(("metadata.json", b"{}"), ("config.json", json.dumps(config).encode()))
 
-    yield "lambda", model(module="keras.layers", class_name="Lambda", config={"function": {"class_name": "__lambda__", "config": {"code": "4wE="}}})
+    yield (
+        "lambda",
+        model(
+            module="keras.layers",
+            class_name="Lambda",
+            config={"function": {"class_name": "__lambda__", "config": {"code": "4wE="}}},
+        ),
+    )
     yield "module", model(module="os", class_name="system", config={}, registered_name="system")
     yield "get-file", model(module="keras.utils", class_name="get_file", config="get_file", registered_name="function")
     yield "torch-wrapper", model(module="keras.layers", class_name="TorchModuleWrapper", config={"module": "gASV"})
@@ -274,13 +397,30 @@ def keras() -> Iterator[tuple[str, bytes]]:
 
 def skops() -> Iterator[tuple[str, bytes]]:
     def schema(**node: object) -> bytes:
-        tree = {"__class__": "dict", "__module__": "builtins", "__loader__": "DictNode", "protocol": 2, "content": {"a": node}}
+        tree = {
+            "__class__": "dict",
+            "__module__": "builtins",
+            "__loader__": "DictNode",
+            "protocol": 2,
+            "content": {"a": node},
+        }
         return zipped(("schema.json", json.dumps(tree).encode()))
 
-    yield "function", schema(__class__="function", __module__="builtins", __loader__="FunctionNode", content={"module_path": "os", "function": "system"})
+    yield (
+        "function",
+        schema(
+            __class__="function",
+            __module__="builtins",
+            __loader__="FunctionNode",
+            content={"module_path": "os", "function": "system"},
+        ),
+    )
     yield "function2", schema(__class__="system", __module__="os", __loader__="FunctionNode")
     yield "operator", schema(__class__="system", __module__="os", __loader__="OperatorFuncNode", attrs=["pwd"])
-    yield "method", schema(__class__="Popen", __module__="subprocess", __loader__="MethodNode", content={"func": "wait"})
+    yield (
+        "method",
+        schema(__class__="Popen", __module__="subprocess", __loader__="MethodNode", content={"func": "wait"}),
+    )
     yield "reduce", schema(__class__="Popen", __module__="subprocess", __loader__="ReduceNode")
     yield "type", schema(__class__="eval", __module__="builtins", __loader__="TypeNode")
     yield "fallback-pickle", EVIL
@@ -298,7 +438,12 @@ def safetensors_abuse() -> Iterator[tuple[str, bytes]]:
     yield "tail", safetensors({"a": row}, b"\0" * 4 + EVIL)
     yield "beyond", safetensors({"a": row}, b"\0")
     yield "shape", safetensors({"a": {**row, "shape": [5]}}, b"\0" * 4)
-    yield "duplicate", safetensors({}, b"\0" * 4, raw=b'{"a":' + json.dumps(row).encode() + b',"a":' + json.dumps(row).encode() + b"}")
+    yield (
+        "duplicate",
+        safetensors(
+            {}, b"\0" * 4, raw=b'{"a":' + json.dumps(row).encode() + b',"a":' + json.dumps(row).encode() + b"}"
+        ),
+    )
     yield "long-header", struct.pack("<Q", 1 << 39) + b"{}"
     yield "pickle", EVIL
 
@@ -324,7 +469,12 @@ def onnx() -> Iterator[tuple[str, bytes]]:
     yield "custom-domain", onnx_model(field(4, b"Run") + field(7, b"evil.domain"))
     inner = field(1, field(4, b"Run") + field(7, b"evil.domain"))
     yield "subgraph", onnx_model(field(4, b"If") + field(5, field(1, b"then_branch") + field(6, inner)))
-    for name, path in {"relative": b"../../etc/passwd", "absolute": b"/etc/passwd", "windows": b"..\\..\\x", "url": b"http://host/x"}.items():
+    for name, path in {
+        "relative": b"../../etc/passwd",
+        "absolute": b"/etc/passwd",
+        "windows": b"..\\..\\x",
+        "url": b"http://host/x",
+    }.items():
         yield name, onnx_model(tensor=field(8, b"w") + field(13, field(1, b"location") + field(2, path)))
     yield "setting", onnx_model(tensor=field(8, b"w") + field(13, field(1, b"__class__") + field(2, b"x")))
 
@@ -370,11 +520,27 @@ def harmless() -> Iterator[tuple[str, bytes]]:
     yield "npy", npy("'<i4'", b"\0" * 4)
     yield "npy-fields", npy("[('a', '<i4'), ('b', '<f8', (2,))]", b"\0" * 20)
     yield "npz", zipped(("a.npy", npy("'<i4'", b"\0" * 4)), method=zipfile.ZIP_DEFLATED)
-    yield "torch-zip", zipped(("m/data.pkl", GOOD), ("m/data/0", b"\x80\x04junk"), ("m/version", b"3\n"), ("m/.data/serialization_id", b"1"))
-    yield "safetensors", safetensors({"__metadata__": {"a": "b"}, "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8)
+    yield (
+        "torch-zip",
+        zipped(
+            ("m/data.pkl", GOOD),
+            ("m/data/0", b"\x80\x04junk"),
+            ("m/version", b"3\n"),
+            ("m/.data/serialization_id", b"1"),
+        ),
+    )
+    yield (
+        "safetensors",
+        safetensors(
+            {"__metadata__": {"a": "b"}, "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"\0" * 8
+        ),
+    )
     yield "safetensors-empty", safetensors({"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}})
     yield "onnx", onnx_model(field(4, b"Relu"))
-    yield "onnx-external", onnx_model(tensor=field(8, b"w") + field(13, field(1, b"location") + field(2, b"model.data")))
+    yield (
+        "onnx-external",
+        onnx_model(tensor=field(8, b"w") + field(13, field(1, b"location") + field(2, b"model.data"))),
+    )
     yield "json", b'{"learner": {"a": [1, 2]}}'
     yield "yaml", b"flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n"
     yield "csv", b"a,b\n1,2\n"

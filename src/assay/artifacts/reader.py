@@ -63,8 +63,8 @@ class Inspection:
         if len(self.context) > self.limits.depth:
             self.error(where, "is nested deeper than the budget allows")
             return "unknown"
-        claimed = [r for r in readers() if not r.fallback and r.claims(data)]
-        claimed = claimed or [r for r in readers() if r.fallback and r.claims(data)][:1]
+        first, fallback = readers()
+        claimed = [r for r in first if r.claims(data)] or [r for r in fallback if r.claims(data)][:1]
         if not claimed:
             self.cannot(where, "the content has no known format" if len(data) else "the file is empty")
             return "unknown"
@@ -78,7 +78,9 @@ class Inspection:
             self.report("polyglot", Severity.MEDIUM, f"the content is valid as {names} at once", where, EMBEDDED_CODE)
         return labels[0]
 
-    def report(self, rule: str, severity: Severity, message: str, where: str, technique: str = "", remedy: str = "") -> None:
+    def report(
+        self, rule: str, severity: Severity, message: str, where: str, technique: str = "", remedy: str = ""
+    ) -> None:
         """Add a finding; the worst are kept when there are very many."""
         made = Finding(rule, severity, message[:600], where[:400], remedy, technique)
         if len(self.findings) < _MOST_FINDINGS:
@@ -127,6 +129,7 @@ class FormatReader(Control, package="assay.artifacts.formats"):
 
 
 @cache
-def readers() -> tuple[FormatReader, ...]:
-    """Return one of every reader that is discovered."""
-    return tuple(reader() for reader in discover(FormatReader).values())
+def readers() -> tuple[tuple[FormatReader, ...], tuple[FormatReader, ...]]:
+    """Return one of every reader that is discovered: those that are asked first, and the fallbacks."""
+    made = [reader() for reader in discover(FormatReader).values()]
+    return tuple(r for r in made if not r.fallback), tuple(r for r in made if r.fallback)

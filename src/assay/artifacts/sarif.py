@@ -18,7 +18,9 @@ _LEVELS = {
 def sarif_log(report: ScanReport) -> dict[str, object]:
     """Return a SARIF log with one result a finding, and one a file that could not be examined."""
     results = [_result(file, f) for file in report.files for f in file.findings]
-    results += [_unchecked(file) for file in report.files if file.verdict in {FileVerdict.ERROR, FileVerdict.UNSUPPORTED}]
+    results += [
+        _unchecked(file) for file in report.files if file.verdict in {FileVerdict.ERROR, FileVerdict.UNSUPPORTED}
+    ]
     rules = sorted({str(r["ruleId"]) for r in results})
     driver = {"name": "assay", "version": __version__, "rules": [{"id": rule, "name": rule} for rule in rules]}
     for result in results:

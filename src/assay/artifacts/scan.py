@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from mmap import ACCESS_READ, mmap
+from stat import S_ISDIR, S_ISREG
 from typing import TypeAlias
 
 from assay.artifacts.pickle.policy import Policy, builtin_policy
@@ -28,7 +29,9 @@ _BYTES_PER_SECOND = 200 << 20
 _SMALL = 1 << 20
 
 
-def scan(path: StrPath, *, policy: Policy | None = None, limits: Limits | None = None, clock: Clock = system_clock) -> Evidence:
+def scan(
+    path: StrPath, *, policy: Policy | None = None, limits: Limits | None = None, clock: Clock = system_clock
+) -> Evidence:
     """Return evidence on what loading a file, or any file of a folder, would do.
 
     parameters hold the worst ``verdict``, the ``formats`` and the policy's versions. Raises DataError
@@ -59,7 +62,9 @@ def scan_paths(paths: Iterable[StrPath], *, policy: Policy | None = None, limits
     return ScanReport(tuple(_scan_file(file, rules, bounds) for path in paths for file in _files(os.fspath(path))))
 
 
-def scan_bytes(data: bytes, name: str = "<bytes>", *, policy: Policy | None = None, limits: Limits | None = None) -> FileReport:
+def scan_bytes(
+    data: bytes, name: str = "<bytes>", *, policy: Policy | None = None, limits: Limits | None = None
+) -> FileReport:
     """Return what loading the content would do; ``name`` stands for the path in the report."""
     return _inspect(data, name, policy or builtin_policy(), limits or Limits(), None)
 
@@ -79,9 +84,13 @@ def explain(path: StrPath, *, policy: Policy | None = None, limits: Limits | Non
 
 
 def _files(path: str) -> Iterator[str]:
-    if not os.path.isdir(path):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
         if not os.path.lexists(path):
-            raise DataError("does not exist", where=path, remedy="Check the path")
+            raise DataError("does not exist", where=path, remedy="Check the path") from error
+        mode = 0
+    if not S_ISDIR(mode):
         yield path
         return
     for folder, folders, names in os.walk(path):
@@ -90,16 +99,20 @@ def _files(path: str) -> Iterator[str]:
 
 
 def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | None = None) -> FileReport:
-    if not os.path.isfile(path):
-        why = NotChecked(path, "is no regular file")
-        return FileReport(path, "unknown", FileVerdict.UNSUPPORTED, (), (why,))
     try:
-        with open(path, "rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size <= _SMALL:
-                return _inspect(stream.read(), path, policy, limits, notes)
-            with mmap(stream.fileno(), 0, access=ACCESS_READ) as mapped:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle)
+            if not S_ISREG(found.st_mode):
+                why = NotChecked(path, "is no regular file")
+                return FileReport(path, "unknown", FileVerdict.UNSUPPORTED, (), (why,))
+            if found.st_size <= _SMALL:
+                return _inspect(os.read(handle, found.st_size), path, policy, limits, notes)
+            with mmap(handle, 0, access=ACCESS_READ) as mapped:
                 return _inspect(mapped, path, policy, limits, notes)
+        finally:
+            os.close(handle)
     except OSError as error:
         why = NotChecked(path, f"cannot be read ({error.strerror})", "Check its permissions")
         return FileReport(path, "unknown", FileVerdict.ERROR, (), (why,))

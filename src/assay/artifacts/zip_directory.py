@@ -49,14 +49,16 @@ def directory(data: Data, most: int) -> tuple[list[Member], int]:
         raise ZipDamage("the archive has no directory")
     _, _, _, _, count, size, offset, _ = _END.unpack(data[end : end + _END.size])
     stop = end
-    if _FULL in {size, offset} or count == 0xFFFF:
+    if end >= _END64.size + 20 and data[end - 20 : end - 16] == b"PK\x06\x07":
         start64 = data.rfind(b"PK\x06\x06", max(0, end - 1024), end)
-        if start64 >= 0 and start64 + _END64.size <= len(data):
+        if start64 >= 0:
             fields = _END64.unpack(data[start64 : start64 + _END64.size])
             count, size, offset, stop = fields[7], fields[8], fields[9], start64
     prefix = max(0, stop - size - offset) if size <= stop else -1
     if prefix < 0 or count > most:
-        raise ZipDamage("the archive's directory is damaged" if prefix < 0 else "the archive has more members than allowed")
+        raise ZipDamage(
+            "the archive's directory is damaged" if prefix < 0 else "the archive has more members than allowed"
+        )
     members: list[Member] = []
     position = stop - size
     while position + _ENTRY.size <= stop and data[position : position + 4] == b"PK\x01\x02" and len(members) < most:
@@ -80,7 +82,9 @@ def _entry(data: Data, position: int, prefix: int) -> tuple[Member, int]:
     start = header + _LOCAL.size + sum(_LOCAL.unpack(local)[-2:]) if len(local) == _LOCAL.size else len(data) + 1
     name = raw.decode("utf-8", "replace")
     link = (attributes >> 16) & 0o170000 == _LINK
-    return Member(name, raw, method, flags, packed, size, header, start, link), at + name_size + extra_size + comment_size
+    return Member(
+        name, raw, method, flags, packed, size, header, start, link
+    ), at + name_size + extra_size + comment_size
 
 
 def _wide(extra: bytes, packed: int, size: int, header: int) -> tuple[int, int, int]:

@@ -63,7 +63,9 @@ def _commands() -> Iterator[click.Command]:
             yield from (v for v in namespace.values() if isinstance(v, click.Command) and id(v) not in grouped)
 
 
-@click.group(cls=_Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="assay")
 def app() -> None:
     """Run one of the commands."""
@@ -89,7 +91,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the outermost frame: a user sees a line, never a traceback
         if os.environ.get("ASSAY_DEBUG"):
             traceback.print_exc()
-        _say(f"assay: internal error, {type(error).__name__}: {' '.join(str(error).split())[:300]}. Set ASSAY_DEBUG=1 and report it")
+        _say(
+            f"assay: internal error, {type(error).__name__}: {' '.join(str(error).split())[:300]}. Set ASSAY_DEBUG=1 and report it"
+        )
         code = 3
     sys.exit(code if isinstance(code, int) else 0)
 

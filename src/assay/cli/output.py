@@ -14,9 +14,21 @@ import click
 from assay.core.errors import AssayError
 
 _STYLES = {
-    "pass": "green", "done": "green", "clean": "green", "ok": "green", "skipped": "cyan",
-    "fail": "red", "failed": "red", "malicious": "red", "refused": "red", "error": "red",
-    "uncertain": "yellow", "suspicious": "yellow", "not_checked": "yellow", "void": "yellow", "unsupported": "yellow",
+    "pass": "green",
+    "done": "green",
+    "clean": "green",
+    "ok": "green",
+    "skipped": "cyan",
+    "fail": "red",
+    "failed": "red",
+    "malicious": "red",
+    "refused": "red",
+    "error": "red",
+    "uncertain": "yellow",
+    "suspicious": "yellow",
+    "not_checked": "yellow",
+    "void": "yellow",
+    "unsupported": "yellow",
 }
 
 
@@ -48,7 +60,9 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*headings, title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        table = Table(
+            *headings, title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False
+        )
         for row in rows:
             table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
         Console(file=sys.stdout).print(table)
@@ -66,8 +80,9 @@ def command(name: str, **settings: Any) -> Callable[[Command], click.Command]:
     """Make a function ``(output, **options) -> exit code`` a command with ``--json``; its docstring is the help."""
 
     def wrap(function: Command) -> click.Command:
+        # functools.wraps brings along the options that decorate `function`; --json comes last in the help.
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output only.")
         @functools.wraps(function)
-        @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output, nothing else.")
         def run(as_json: bool, **options: object) -> None:
             output = Output(as_json)
             try:
@@ -77,8 +92,8 @@ def command(name: str, **settings: Any) -> Callable[[Command], click.Command]:
                 raise
             click.get_current_context().exit(code or 0)
 
-        # functools.wraps copies the options that decorate `function` too; --json comes last in the help.
-        run.__click_params__ = [*run.__click_params__, *getattr(function, "__click_params__", [])]  # type: ignore[attr-defined]
-        return click.command(name, **settings)(run)
+        declare: Callable[[Any], click.Command] = click.command(name, **settings)
+        made = declare(run)
+        return made
 
     return wrap

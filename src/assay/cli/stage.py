@@ -1,4 +1,4 @@
-"""``data``, ``train``, ``assess``, ``convert``: single stages, for those who do not run a whole project."""
+"""``data`` and ``train``: single stages, for those who do not run a whole project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import click
 from assay.cli.output import Output, command
 
 _contract = click.option("--contract", type=click.Path(path_type=Path), help="contract.yaml of the input.")
-_engine = click.option("--isolation", default="auto", show_default=True, help="Sandbox engine; 'none' runs unconfined and is recorded.")
+_engine = click.option(
+    "--isolation", default="auto", show_default=True, help="Sandbox engine; 'none' runs unconfined and is recorded."
+)
 _seed = click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 _path = click.Path(path_type=Path)
 
@@ -22,7 +24,9 @@ def data() -> None:
 @command("infer")
 @click.argument("table", type=_path)
 @click.option("--target", required=True, help="Column to predict.")
-@click.option("-o", "--output", "target_file", type=_path, default=Path("contract.yaml"), show_default=True, help="File to write.")
+@click.option(
+    "-o", "--output", "target_file", type=_path, default=Path("contract.yaml"), show_default=True, help="File to write."
+)
 def infer(output: Output, table: Path, target: str, target_file: Path) -> int:
     """Write a first contract for TABLE: types, ranges, categories, nulls, ids, dates. Review it before use."""
     from assay.contract.contract import Contract
@@ -57,66 +61,41 @@ data.add_command(check)
 @click.argument("recipe")
 @click.argument("table", type=_path)
 @_contract
-@click.option("-o", "--output", "folder", type=_path, default=Path("trained"), show_default=True, help="Folder to write.")
+@click.option(
+    "-o", "--output", "folder", type=_path, default=Path("trained"), show_default=True, help="Folder to write."
+)
 @_engine
 @_seed
 @click.option("--seconds", default=600, show_default=True, help="Time limit.")
-@click.option("--memory", default=4096, show_default=True, help="Memory limit in MiB.")
-def train(  # noqa: PLR0913 - one option each
-    output: Output, recipe: str, table: Path, contract: Path | None, folder: Path, isolation: str, seed: int,
-    seconds: int, memory: int,
+@click.option("--memory", default=8192, show_default=True, help="Memory limit in MiB.")
+def train(
+    output: Output,
+    recipe: str,
+    table: Path,
+    contract: Path | None,
+    folder: Path,
+    isolation: str,
+    seed: int,
+    seconds: int,
+    memory: int,
 ) -> int:
     """Train RECIPE (file.py:function) on TABLE as a job without network that writes only to its output folder.
 
-    Leaves the model and a provenance statement: who, when, code, environment, data digests, seed, isolation in force.
+    Leaves the model and training.json: digests of data, contract, recipe and model, the seed, the isolation in force.
+    Exit 1 when the recipe fails or breaks its confinement; nothing is left behind then.
     """
     from assay.flows.train import train_table
 
     trained = train_table(
-        recipe, table, contract or Path("contract.yaml"), folder, engine=isolation, seed=seed, seconds=seconds, memory_mb=memory
+        recipe,
+        table,
+        contract or Path("contract.yaml"),
+        folder,
+        engine=isolation,
+        seed=seed,
+        seconds=seconds,
+        memory_mb=memory,
     )
     output.document(trained)
-    output.text(f"trained in isolation ({trained['isolation']}): {trained['model']}")
+    output.text(f"trained {trained['estimator']} on {trained['rows']} rows: {trained['model']}")
     return 0
-
-
-@command("assess")
-@click.argument("model", type=_path)
-@click.option("--train", "train_file", type=_path, required=True, help="Table the model was trained on.")
-@click.option("--test", "test_file", type=_path, required=True, help="Table it was not trained on.")
-@_contract
-@click.option("--recipe", default="", help="file.py:function that trains such a model; lets membership inference use shadows.")
-@click.option("--goal", "goals", multiple=True, help="Only these goals: evasion, membership, extraction, poisoning, quality.")
-@click.option("--profile", default="quick", show_default=True, type=click.Choice(["quick", "standard", "deep"]), help="How hard to attack.")
-@click.option("--report", "report_file", type=_path, default=Path("report.html"), show_default=True, help="Report to write.")
-@_engine
-@_seed
-def assess(  # noqa: PLR0913 - one option each
-    output: Output, model: Path, train_file: Path, test_file: Path, contract: Path | None, recipe: str,
-    goals: tuple[str, ...], profile: str, report_file: Path, isolation: str, seed: int,
-) -> int:
-    """Attack MODEL (an .onnx file) and measure its robustness, privacy and integrity, each with an interval."""
-    from assay.cli.show import show_measures
-    from assay.flows.assess import assess_files
-
-    assessment = assess_files(
-        model, train_file, test_file, contract or Path("contract.yaml"), recipe=recipe, goals=goals, profile=profile,
-        report_file=report_file, engine=isolation, seed=seed, progress=output.note,
-    )
-    return show_measures(output, assessment.evidence, f"report: {report_file}")
-
-
-@command("convert")
-@click.argument("model", type=_path)
-@click.option("--rows", type=_path, required=True, help="Table of real rows on which both models must agree.")
-@_contract
-@click.option("-o", "--output", "folder", type=_path, default=Path("converted"), show_default=True, help="Folder to write.")
-@_engine
-def convert(output: Output, model: Path, rows: Path, contract: Path | None, folder: Path, isolation: str) -> int:
-    """Convert a scikit-learn MODEL (.joblib) to ONNX inside the sandbox and compare both on real rows."""
-    from assay.cli.show import show_evidence
-    from assay.flows.train import convert_file
-
-    evidence = convert_file(model, rows, contract or Path("contract.yaml"), folder, engine=isolation)
-    output.note(f"wrote {folder / 'model.onnx'}")
-    return show_evidence(output, evidence)

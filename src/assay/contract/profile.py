@@ -122,12 +122,7 @@ def _detail(name: str, summary: Mapping[str, Any], rows: int) -> str:
 def _profile(name: str, kind: Any, rows: int, summary: dict[str, Any], detail: dict[str, Any]) -> Profile:
     import pyarrow as pa
 
-    counts = detail.get("counts")
-    values = (
-        {_text(v): int(n) for v, n in counts.items() if v is not None and not _is_nan(v)}
-        if counts is not None
-        else None
-    )
+    values = _values(detail.get("counts"))
     if values is not None and len(values) > MOST_CATEGORIES:
         distinct, values = len(values), None
     else:
@@ -156,6 +151,12 @@ def _profile(name: str, kind: Any, rows: int, summary: dict[str, Any], detail: d
         scale=float(scale) if scale and scale > 0 else 1.0,
         values=values,
     )
+
+
+def _values(counts: Mapping[Any, Any] | None) -> dict[str, int] | None:
+    if counts is None:
+        return None
+    return {_text(v): int(n) for v, n in counts.items() if v is not None and not _is_nan(v)}
 
 
 def _looks_like_dates(summary: Mapping[str, Any]) -> bool:

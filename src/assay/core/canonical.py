@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from assay.core.errors import FormatError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _SAFE_INTEGER = 2**53
 

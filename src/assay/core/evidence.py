@@ -92,7 +92,9 @@ class Evidence:
             expires = record.get("expires")
             return cls(
                 control=str(record["control"]),
-                subjects=tuple(Subject(str(s["name"]), Digest.parse(str(s["digest"]))) for s in _rows(record["subjects"])),
+                subjects=tuple(
+                    Subject(str(s["name"]), Digest.parse(str(s["digest"]))) for s in _rows(record["subjects"])
+                ),
                 made=parse_time(str(record["made"])),
                 techniques=tuple(str(t) for t in _list(record.get("techniques", []))),
                 measures=tuple(Measure.from_json(m) for m in _rows(record.get("measures", []))),

@@ -48,9 +48,13 @@ class Measure:
         if not self.name:
             raise FormatError("a measure needs a name")
         if not all(math.isfinite(v) for v in (self.estimate, self.low, self.high)):
-            raise FormatError(f"measure {self.name}: estimate and interval must be finite", remedy="Record it as not checked")
+            raise FormatError(
+                f"measure {self.name}: estimate and interval must be finite", remedy="Record it as not checked"
+            )
         if not self.low <= self.estimate <= self.high:
-            raise FormatError(f"measure {self.name}: {self.estimate} lies outside its interval [{self.low}, {self.high}]")
+            raise FormatError(
+                f"measure {self.name}: {self.estimate} lies outside its interval [{self.low}, {self.high}]"
+            )
         if self.n < 0 or not 0.0 < self.confidence < 1.0:
             raise FormatError(f"measure {self.name}: n must be >= 0 and confidence within (0, 1)")
 

@@ -84,7 +84,8 @@ class Envelope:
                     continue
                 return self._statement()
         raise VerificationError(
-            "no trusted key signed this statement", remedy="Add the signer's public key to the trusted keys, or refuse it"
+            "no trusted key signed this statement",
+            remedy="Add the signer's public key to the trusted keys, or refuse it",
         )
 
     def to_json(self) -> dict[str, object]:

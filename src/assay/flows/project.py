@@ -48,7 +48,11 @@ class Project:
         root = Path(folder).resolve()
         path = root / FILE
         if not path.is_file():
-            raise DataError(f"no {FILE} here", where=str(root), remedy="Run `assay init` or `assay quickstart TABLE --target COLUMN`")
+            raise DataError(
+                f"no {FILE} here",
+                where=str(root),
+                remedy="Run `assay init` or `assay quickstart TABLE --target COLUMN`",
+            )
         try:
             record = yaml.safe_load(read_bytes(path, limit=_LIMIT))
         except yaml.YAMLError as error:
@@ -60,7 +64,11 @@ class Project:
         data, model, serve = (_section(record, key, path) for key in ("data", "model", "serve"))
         recipe, artifact = model.get("recipe"), model.get("artifact")
         if bool(recipe) == bool(artifact):
-            raise InputError("model needs either recipe or artifact", where=str(path), remedy="As in model: {recipe: recipe.py:build}")
+            raise InputError(
+                "model needs either recipe or artifact",
+                where=str(path),
+                remedy="As in model: {recipe: recipe.py:build}",
+            )
         return cls(
             root=root,
             name=str(record.get("project") or root.name),

@@ -12,7 +12,9 @@ from assay.core.clock import stream
 from assay.core.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 SPLIT_COLUMN = "split"
 _MIN_ROWS = 50
@@ -30,7 +32,9 @@ def split_table(
 
     for column in filter(None, (group, time)):
         if column not in table.column_names:
-            raise DataError("the table has no such column", where=column, remedy=f"It has {', '.join(table.column_names[:12])}")
+            raise DataError(
+                "the table has no such column", where=column, remedy=f"It has {', '.join(table.column_names[:12])}"
+            )
     if table.num_rows < _MIN_ROWS:
         raise DataError(f"{table.num_rows} rows are too few to train and test on", remedy=f"Give {_MIN_ROWS} or more")
     source = _source_split(table)
@@ -48,12 +52,14 @@ def split_table(
         test = draws[index] < test_share
         how = f"{test_share:.0%} at random, " + (f"by group {group!r}" if group else "equal rows on one side")
     if not test.any() or test.all():
-        raise DataError("one side of the split is empty", remedy="Give separate train and test files, or a larger table")
+        raise DataError(
+            "one side of the split is empty", remedy="Give separate train and test files, or a larger table"
+        )
     kept = table.drop_columns([SPLIT_COLUMN]) if source is not None else table
     return kept.filter(~test), kept.filter(test), how
 
 
-def _source_split(table: pa.Table) -> object:
+def _source_split(table: pa.Table) -> NDArray[np.bool_] | None:
     import numpy as np
 
     if SPLIT_COLUMN not in table.column_names:
@@ -62,7 +68,8 @@ def _source_split(table: pa.Table) -> object:
     return words == "test" if set(words) == {"train", "test"} else None
 
 
-def _keys(table: pa.Table) -> object:
+def _keys(table: pa.Table) -> NDArray[np.uint64]:
     import pandas as pd
 
-    return pd.util.hash_pandas_object(table.to_pandas(), index=False).to_numpy()
+    keys: NDArray[np.uint64] = pd.util.hash_pandas_object(table.to_pandas(), index=False).to_numpy()
+    return keys

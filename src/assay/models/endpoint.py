@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from assay.models.predictor import Array
 
 _LIMIT = 1 << 28
-_REFUSALS = {401: "the endpoint wants another key", 403: "the key does not open this model", 422: "the endpoint refused the rows"}
+_REFUSALS = {
+    401: "the endpoint wants another key",
+    403: "the key does not open this model",
+    422: "the endpoint refused the rows",
+}
 
 
 class Endpoint(Predictor, name="endpoint"):
@@ -71,7 +75,9 @@ class Endpoint(Predictor, name="endpoint"):
             self.close()
             raise MissingError(f"no answer ({error})", where=self._host, remedy="Is the endpoint running?") from error
         if response.status == 429:
-            raise BudgetError("the endpoint's own budget for this key is spent", where=self._host, remedy="Wait, or use another key")
+            raise BudgetError(
+                "the endpoint's own budget for this key is spent", where=self._host, remedy="Wait, or use another key"
+            )
         if response.status != 200:
             said = _REFUSALS.get(response.status, "the endpoint refused")
             raise Refused(f"{said} ({response.status}: {text[:200].decode(errors='replace')})", where=self._host)

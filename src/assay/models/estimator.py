@@ -27,14 +27,16 @@ class Estimator(Predictor, name="estimator"):
         return hasattr(model, "predict") and hasattr(model, "fit") and not hasattr(model, "state_dict")
 
     @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Estimator:
+    def wrap(cls, model: object, *, contract: Contract | None, **_options: object) -> Estimator:
         """Return the predictor. Raises DataError for an estimator that was not fitted.
 
         An estimator fitted on a data frame with text categories is asked with one, decoded by the contract.
         """
         classes = getattr(model, "classes_", None)
         if classes is None:
-            raise DataError("the estimator is not fitted as a classifier", where=type(model).__name__, remedy="Call fit first")
+            raise DataError(
+                "the estimator is not fitted as a classifier", where=type(model).__name__, remedy="Call fit first"
+            )
         wants_frame = contract is not None and contract.tensor is None and _fitted_on_words(model, contract)
         return cls(model, len(classes), contract=contract if wants_frame else None)
 

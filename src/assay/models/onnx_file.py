@@ -49,11 +49,13 @@ class OnnxFile(Predictor, name="onnx"):
         settings.log_severity_level = 3
         try:
             session = ort.InferenceSession(path or model, settings, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - the errors of onnxruntime have no other public base
             raise FormatError("not an ONNX model that can be run", where=path, remedy="Convert it again") from error
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
-            raise UnsupportedError("the graph should take one tensor of floats", where=path, remedy="Convert it with `assay convert`")
+            raise UnsupportedError(
+                "the graph should take one tensor of floats", where=path, remedy="Convert it with `assay convert`"
+            )
         output, classes = _probability_output(session, contract, options, path)
         return cls(session, classes, output, logits=bool(options.get("logits", False)))
 
@@ -68,7 +70,9 @@ class OnnxFile(Predictor, name="onnx"):
         return values
 
     def __getstate__(self) -> dict[str, object]:
-        raise UnsupportedError("a running ONNX session cannot be sent to another process", remedy="Send the file's path")
+        raise UnsupportedError(
+            "a running ONNX session cannot be sent to another process", remedy="Send the file's path"
+        )
 
 
 def _probability_output(
@@ -78,7 +82,9 @@ def _probability_output(
     floats = [o for o in session.get_outputs() if o.type in _TYPES]
     if not floats:
         raise UnsupportedError(
-            "the graph has no output of probabilities", where=path, remedy="Convert it without a zipmap (`assay convert`)"
+            "the graph has no output of probabilities",
+            where=path,
+            remedy="Convert it without a zipmap (`assay convert`)",
         )
     output = floats[-1]
     width = output.shape[1] if len(output.shape) == 2 else None

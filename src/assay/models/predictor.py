@@ -96,7 +96,7 @@ class Predictor(Control, package="assay.models"):
         other.budget, other.calls = Budget(limit), 0
         return other
 
-    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:
+    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:  # noqa: ARG002 - what overriders take
         """Return d(cross-entropy)/dx, shape of ``x``. Raises UnsupportedError for a model without gradients."""
         raise UnsupportedError(
             f"{type(self).__name__} gives no gradients", remedy="Use a black-box attack, or a torch model"

@@ -61,8 +61,10 @@ class TorchModule(Predictor, name="torch"):
         answer = self._module(entry)
         scores = torch.log(answer.clamp_min(1e-12)) if self._already else answer
         wanted = torch.as_tensor(labels, dtype=torch.long, device=entry.device)
-        loss = torch.nn.functional.nll_loss(scores, wanted, reduction="sum") if self._already else (
-            torch.nn.functional.cross_entropy(scores, wanted, reduction="sum")
+        loss = (
+            torch.nn.functional.nll_loss(scores, wanted, reduction="sum")
+            if self._already
+            else (torch.nn.functional.cross_entropy(scores, wanted, reduction="sum"))
         )
         (slope,) = torch.autograd.grad(loss, entry)
         result: Array = slope.double().cpu().numpy()

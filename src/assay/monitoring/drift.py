@@ -130,10 +130,9 @@ def _feature(
     counts = np.array(feature.counts, dtype=np.float64)
     if not present or not counts.sum():
         return [], tests
-    if feature.category:
-        observed = category_counts(values, len(counts) - 1)
-    else:
-        observed = histogram(values, np.array(feature.edges))
+    observed = (
+        category_counts(values, len(counts) - 1) if feature.category else histogram(values, np.array(feature.edges))
+    )
     size = psi(counts, observed)
     low, high = psi_interval(counts, observed, stream(seed, "monitoring", "psi", feature.name))
     made = [Measure(f"psi@{feature.name}", size, low, high, present, unit="psi", method="bootstrap", seed=seed)]

@@ -70,7 +70,9 @@ def choose(name: str = "auto") -> Engine:
         engine = named(Engine, name)()
         why = engine.available()
         if why:
-            raise MissingError(f"isolation by {name} does not work here: {why}", remedy="Choose another with --isolation")
+            raise MissingError(
+                f"isolation by {name} does not work here: {why}", remedy="Choose another with --isolation"
+            )
         return engine
     engines = sorted((e() for e in discover(Engine).values() if e.rank is not None), key=lambda e: e.rank or 0)
     reasons = []
@@ -85,7 +87,9 @@ def choose(name: str = "auto") -> Engine:
     )
 
 
-def run_isolated(module: str, task: Path, *, inputs: tuple[Path, ...], output: Path, limits: Limits, engine: Engine) -> str:
+def run_isolated(
+    module: str, task: Path, *, inputs: tuple[Path, ...], output: Path, limits: Limits, engine: Engine
+) -> str:
     """Run ``python -m module task`` confined; return the end of what it printed.
 
     Raises JobError when it runs out of time or ends otherwise than with exit code 0.
@@ -95,14 +99,20 @@ def run_isolated(module: str, task: Path, *, inputs: tuple[Path, ...], output: P
     environment = _environment(scratch, limits)
     plan = Plan((sys.executable, "-P", "-m", module, str(task)), (task, *inputs), output, environment)
     process = subprocess.Popen(
-        engine.command(plan), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment, cwd=output, start_new_session=True,
+        engine.command(plan),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=output,
+        start_new_session=True,
     )
     try:
         said, _ = process.communicate(timeout=limits.seconds)
     except subprocess.TimeoutExpired as error:
         raise JobError(
-            f"the job ran longer than {limits.seconds:g} seconds and was stopped", remedy="Raise the limit, or train on less"
+            f"the job ran longer than {limits.seconds:g} seconds and was stopped",
+            remedy="Raise the limit, or train on less",
         ) from error
     finally:
         _stop(process)

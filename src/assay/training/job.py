@@ -35,7 +35,13 @@ class Trained:
 
 
 def train(
-    recipe: str, x: NDArray[np.float64], y: NDArray[np.integer], *, output: Path, seed: int = 0, engine: str = "auto",
+    recipe: str,
+    x: NDArray[np.float64],
+    y: NDArray[np.integer],
+    *,
+    output: Path,
+    seed: int = 0,
+    engine: str = "auto",
     limits: Limits | None = None,
 ) -> Trained:
     """Fit ``recipe`` (``file.py:function``) on rows x (n, d) and labels y (n,) in the sandbox; ``output`` gets the model.
@@ -46,14 +52,22 @@ def train(
         raise DataError(f"{len(x)} rows and {len(y)} labels cannot be trained on")
     with _folder(output) as (work, draft):
         data = _save(work, x=x, y=y)
-        task = {"kind": "fit", "recipe": recipe, "data": str(data), "seed": seed}
+        task: dict[str, object] = {"kind": "fit", "recipe": recipe, "data": str(data), "seed": seed}
         summary, confined = _run(task, work, draft, (data, *recipe_files(recipe)), engine, limits)
     return Trained(output / "model.joblib", summary, confined)
 
 
 def refit(
-    recipe: str, sets: list[tuple[NDArray[np.intp], NDArray[np.intp]]], x: NDArray[np.float64],
-    queries: NDArray[np.float64], *, classes: int, work: Path, seed: int = 0, engine: str = "auto", limits: Limits | None = None,
+    recipe: str,
+    sets: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    x: NDArray[np.float64],
+    queries: NDArray[np.float64],
+    *,
+    classes: int,
+    work: Path,
+    seed: int = 0,
+    engine: str = "auto",
+    limits: Limits | None = None,
 ) -> NDArray[np.float64]:
     """Return the probabilities (k, q, classes) that k fresh fits of the recipe give to ``queries`` (q, d).
 
@@ -68,7 +82,13 @@ def refit(
             labels = np.concatenate([y for _, y in sets])
             ends = np.cumsum([len(r) for r, _ in sets])
             data = _save(space, x=x, queries=queries, rows=rows, labels=labels, ends=ends)
-            task = {"kind": "refit", "recipe": recipe, "data": str(data), "seed": seed, "classes": classes}
+            task: dict[str, object] = {
+                "kind": "refit",
+                "recipe": recipe,
+                "data": str(data),
+                "seed": seed,
+                "classes": classes,
+            }
             _run(task, space, draft, (data, *recipe_files(recipe)), engine, limits)
         answer: NDArray[np.float64] = np.load(output / "probabilities.npy", allow_pickle=False)
     finally:
@@ -77,12 +97,17 @@ def refit(
 
 
 def call(
-    function: str, arguments: Mapping[str, object], *, inputs: tuple[Path, ...], output: Path, engine: str = "auto",
+    function: str,
+    arguments: Mapping[str, object],
+    *,
+    inputs: tuple[Path, ...],
+    output: Path,
+    engine: str = "auto",
     limits: Limits | None = None,
 ) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """Call Assay's ``module:function(arguments, output)`` in the sandbox; return its answer and the isolation in force."""
     with _folder(output) as (work, draft):
-        task = {"kind": "call", "function": function, "arguments": dict(arguments)}
+        task: dict[str, object] = {"kind": "call", "function": function, "arguments": dict(arguments)}
         return _run(task, work, draft, inputs, engine, limits)
 
 

@@ -65,7 +65,9 @@ def build(reference: str, seed: int) -> Any:
     function = load_recipe(reference)
     estimator = function(seed=seed) if "seed" in inspect.signature(function).parameters else function()
     if not hasattr(estimator, "fit") or not hasattr(estimator, "predict_proba"):
-        raise JobError(f"the recipe returned a {type(estimator).__name__}", remedy="Return a classifier with fit and predict_proba")
+        raise JobError(
+            f"the recipe returned a {type(estimator).__name__}", remedy="Return a classifier with fit and predict_proba"
+        )
     return estimator
 
 
@@ -129,7 +131,9 @@ def _explain(error: BaseException, task: dict[str, Any]) -> str:
     own = [f for f in frames if file and f.filename == file]
     place = f" at {Path(file).name}:{own[-1].lineno}" if own else ""
     number = error.errno if isinstance(error, OSError) else None
-    touched_socket = any("socket" in f.filename or "socket" in (f.line or "") or "urlopen" in (f.line or "") for f in frames)
+    touched_socket = any(
+        "socket" in f.filename or "socket" in (f.line or "") or "urlopen" in (f.line or "") for f in frames
+    )
     if touched_socket or number in _UNREACHABLE:
         what = "the recipe tried to reach the network"
     elif number in _DENIED and isinstance(error, OSError):

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[2] / "bypasses"))
 import corpus
 
+from assay.artifacts.formats.archive_zip import ZipReader
 from assay.artifacts.formats.numpy_array import NpyReader
 from assay.artifacts.formats.onnx import OnnxReader
 from assay.artifacts.formats.pickle_stream import PickleReader
 from assay.artifacts.formats.safetensors import SafetensorsReader
-from assay.artifacts.formats.archive_zip import ZipReader
 from assay.artifacts.formats.text import TextReader
 from assay.artifacts.reader import Limits, readers
 from assay.artifacts.scan import FileVerdict, explain, scan, scan_bytes, scan_paths
@@ -96,8 +96,10 @@ def test_a_folder_gives_evidence_and_a_round_trip(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps([1]))
     (tmp_path / "b.bin").write_bytes(b"\x00\x01\x02")
     evidence = scan(tmp_path, clock=lambda: NOW)
-    assert evidence.control == "scan" and evidence.parameters["verdict"] == "unsupported"
-    assert not evidence.clean() and not evidence.complete
+    assert evidence.control == "scan"
+    assert evidence.parameters["verdict"] == "unsupported"
+    assert not evidence.clean()
+    assert not evidence.complete
     assert Evidence.from_json(evidence.to_json()).findings == evidence.findings
 
 
@@ -137,17 +139,27 @@ def test_readers_hold_the_laws_of_scanners():
     check_scanner(SafetensorsReader(), [good["safetensors"]])
     check_scanner(OnnxReader(), [good["onnx"], good["onnx-external"]])
     check_scanner(TextReader(), [good["csv"], good["json"], good["yaml"]])
-    assert len(readers()) >= 10
+    assert len(readers()[0]) >= 10
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([b"", b"\x80\x04", b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"\x08\x08\x3a", b"\x1f\x8b\x08", b"{"]))
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"\x80\x04", b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"\x08\x08\x3a", b"\x1f\x8b\x08", b"{"]),
+)
 def test_no_content_makes_a_reader_raise(body, head):
     scan_bytes(head + body)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=9) | st.binary(max_size=20) | st.floats(), lambda c: st.lists(c, max_size=4) | st.dictionaries(st.text(max_size=4), c, max_size=3), max_leaves=12), st.integers(0, 5))
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=9) | st.binary(max_size=20) | st.floats(),
+        lambda c: st.lists(c, max_size=4) | st.dictionaries(st.text(max_size=4), c, max_size=3),
+        max_leaves=12,
+    ),
+    st.integers(0, 5),
+)
 def test_plain_values_are_clean_under_every_protocol(value, protocol):
     assert scan_bytes(pickle.dumps({"value": value}, protocol)).verdict is FileVerdict.CLEAN
 

@@ -64,7 +64,15 @@ def test_an_object_array_that_hides_a_payload_is_found():
 def test_numpy_pandas_and_scipy_values_are_clean():
     pd, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.Categorical(["u", "v"])})
-    for value in (np.arange(3), np.float64(2), np.zeros(2, "i4,f8"), np.random.default_rng(0), sparse.eye(3, format="csr"), frame, frame["b"]):
+    for value in (
+        np.arange(3),
+        np.float64(2),
+        np.zeros(2, "i4,f8"),
+        np.random.default_rng(0),
+        sparse.eye(3, format="csr"),
+        frame,
+        frame["b"],
+    ):
         for protocol in (2, 4, 5):
             report = scan_bytes(pickle.dumps(value, protocol))
             assert report.verdict is FileVerdict.CLEAN, report
@@ -73,7 +81,12 @@ def test_numpy_pandas_and_scipy_values_are_clean():
 def test_saved_torch_files_are_clean():
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LSTM(4, 3))
-    for value in (module, module.state_dict(), {"w": torch.zeros(2, dtype=torch.bfloat16), "n": 3}, torch.optim.Adam(module.parameters()).state_dict()):
+    for value in (
+        module,
+        module.state_dict(),
+        {"w": torch.zeros(2, dtype=torch.bfloat16), "n": 3},
+        torch.optim.Adam(module.parameters()).state_dict(),
+    ):
         for new in (True, False):
             buffer = io.BytesIO()
             torch.save(value, buffer, _use_new_zipfile_serialization=new)
@@ -97,7 +110,9 @@ def test_saved_boosting_models_are_clean(tmp_path):
 
 def test_saved_skops_files_are_clean():
     io_ = pytest.importorskip("skops.io")
-    report = scan_bytes(io_.dumps(pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge()).fit(X, Y)))
+    report = scan_bytes(
+        io_.dumps(pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge()).fit(X, Y))
+    )
     assert report.verdict is FileVerdict.CLEAN and report.format == "skops", report
 
 

@@ -120,7 +120,9 @@ def test_what_was_not_checked_is_never_clean():
     assert worst(evidence().findings) is Severity.HIGH
 
 
-@pytest.mark.parametrize("record", [{}, {"control": "c"}, {"control": "c", "subjects": "x", "made": "2026-01-01T00:00:00Z"}])
+@pytest.mark.parametrize(
+    "record", [{}, {"control": "c"}, {"control": "c", "subjects": "x", "made": "2026-01-01T00:00:00Z"}]
+)
 def test_damaged_evidence_is_refused(record):
     with pytest.raises(FormatError):
         Evidence.from_json(record)
@@ -155,7 +157,9 @@ def test_any_changed_payload_byte_is_refused(data):
         Envelope.from_json(record).verify([KEY.public, OTHER.public])
 
 
-@pytest.mark.parametrize("record", [None, {}, {"signatures": []}, {"signatures": [1], "payload": ""}, {"signatures": [], "payload": "@"}])
+@pytest.mark.parametrize(
+    "record", [None, {}, {"signatures": []}, {"signatures": [1], "payload": ""}, {"signatures": [], "payload": "@"}]
+)
 def test_a_malformed_envelope_is_refused(record):
     with pytest.raises(FormatError):
         Envelope.from_json(record)

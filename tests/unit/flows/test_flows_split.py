@@ -14,7 +14,14 @@ from assay.flows.split import split_table
 
 def table(rows: int = 200, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
-    return pa.table({"a": rng.integers(0, 12, rows), "b": rng.integers(0, 3, rows), "person": rng.integers(0, 40, rows), "y": rng.integers(0, 2, rows)})
+    return pa.table(
+        {
+            "a": rng.integers(0, 12, rows),
+            "b": rng.integers(0, 3, rows),
+            "person": rng.integers(0, 40, rows),
+            "y": rng.integers(0, 2, rows),
+        }
+    )
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,7 +12,11 @@ from assay.core.errors import DataError, JobError, MissingError, SettingError
 from assay.training.isolation import Limits, choose
 from assay.training.job import refit, train
 
-ENGINES = [name for name in ("bubblewrap", "none") if not choose.__globals__["named"](choose.__globals__["Engine"], name)().available()]
+ENGINES = [
+    name
+    for name in ("bubblewrap", "none")
+    if not choose.__globals__["named"](choose.__globals__["Engine"], name)().available()
+]
 CONFINED = "bubblewrap" in ENGINES
 needs_bwrap = pytest.mark.skipif(not CONFINED, reason="bubblewrap does not work on this machine")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assay.artifacts.formats.archive_zip import escapes
+from assay.artifacts.formats.compressed import unpack_and_scan
 from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.core.finding import Severity
 
@@ -27,7 +28,12 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
                 return "torch-tar" if {"pickle", "storages"} <= names else "tar"
             size = _number(head[124:136])
             inspection.members += 1
-            if not _good(head) or size is None or inspection.members > inspection.limits.members or inspection.expired():
+            if (
+                not _good(head)
+                or size is None
+                or inspection.members > inspection.limits.members
+                or inspection.expired()
+            ):
                 break
             start, stop = position + _BLOCK, position + _BLOCK + size
             if stop > len(data):
@@ -39,13 +45,15 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
                 name = long_name or _name(head)
                 long_name = ""
                 names.add(name)
-                self._member(data[start:stop], kind, name, head, where, inspection)
+                self._member(data, (start, stop), kind, name, head, where, inspection)
             position = stop + (-size % _BLOCK)
         inspection.error(f"{where}@{position}", "the archive is damaged, or larger than the budget allows")
         return "tar"
 
     @staticmethod
-    def _member(content: bytes, kind: bytes, name: str, head: bytes, where: str, inspection: Inspection) -> None:
+    def _member(
+        data: Data, span: tuple[int, int], kind: bytes, name: str, head: bytes, where: str, inspection: Inspection
+    ) -> None:
         place = f"{where}!{name}"
         if escapes(name):
             text = f"{name!r} would be unpacked outside of its folder"
@@ -58,8 +66,8 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
             inspection.report("archive-device", Severity.HIGH, "the member is a device or a pipe", place, EMBEDDED_CODE)
         elif name.endswith((".py", ".pyc", ".so", ".sh")):
             inspection.report("code-in-archive", Severity.HIGH, f"{name!r} is code", place, EMBEDDED_CODE)
-        elif kind in {b"0", b"\x00", b"7"} and content:
-            inspection.scan(content, place)
+        elif kind in {b"0", b"\x00", b"7"} and span[0] < span[1]:
+            unpack_and_scan(data, *span, "stored", place, inspection)
 
 
 def _good(head: bytes) -> bool:

@@ -11,6 +11,7 @@ from assay.artifacts.zip_directory import Member, ZipDamage, directory, local_mi
 from assay.core.finding import Severity
 
 _STORED, _DEFLATED = 0, 8
+_LARGEST_PICKLE = 64 << 20
 _METHODS = {_DEFLATED: "raw-deflate", 12: "bz2"}
 _TORCH_RAW = re.compile(r"(?:[^/]*/)?(?:data|constants|xl_model_data|tensors)/\d+")
 _TORCH_NOTES = re.compile(r"(?:[^/]*/)?(?:version|byteorder|\.data/[^/]+|\.format_version|\.storage_alignment)")
@@ -55,7 +56,9 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             folded.add(name.lower())
             if escapes(name):
                 text = f"{name!r} would be unpacked outside of its folder"
-                inspection.report("archive-traversal", Severity.CRITICAL, text, f"{where}!{name}", EMBEDDED_CODE, _REMEDY)
+                inspection.report(
+                    "archive-traversal", Severity.CRITICAL, text, f"{where}!{name}", EMBEDDED_CODE, _REMEDY
+                )
 
     def _member(self, data: Data, member: Member, label: str, where: str, inspection: Inspection) -> None:
         place = f"{where}!{member.name}"
@@ -69,7 +72,9 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             inspection.error(place, "is encrypted")
             return
         torch = label in {"torch-zip", "torchscript"}
-        if torch and (_TORCH_NOTES.fullmatch(member.name) or (_TORCH_RAW.fullmatch(member.name) and member.method == _STORED)):
+        if torch and (
+            _TORCH_NOTES.fullmatch(member.name) or (_TORCH_RAW.fullmatch(member.name) and member.method == _STORED)
+        ):
             return
         if member.name.lower().endswith((".py", ".pyc", ".so", ".dll", ".sh")) and label != "torchscript":
             text = f"{member.name!r} is code that is run when the archive is used as a model"
@@ -78,22 +83,26 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
         if member.start + member.packed > len(data):
             inspection.error(place, "lies beyond the end of the file")
         elif member.method == _STORED:
-            content = data[member.start : member.start + member.packed]
-            inspection.unpacked += len(content)
-            self._content(content, member, label, place, inspection)
+            self._stored(data, member, label, place, inspection)
         elif member.method in _METHODS:
-            unpack_and_scan(data, member.start, member.start + member.packed, _METHODS[member.method], place, inspection)
+            unpack_and_scan(
+                data, member.start, member.start + member.packed, _METHODS[member.method], place, inspection
+            )
         else:
             inspection.cannot(place, f"uses compression method {member.method}")
 
     @staticmethod
-    def _content(content: bytes, member: Member, label: str, place: str, inspection: Inspection) -> None:
+    def _stored(data: Data, member: Member, label: str, place: str, inspection: Inspection) -> None:
+        stop = member.start + member.packed
         if label in {"torch-zip", "torchscript"} and member.name.lower().endswith(".pkl"):
             prefixes = ("__torch__",) if label == "torchscript" else ()
-            read_pickles(content, place, inspection, persistent=True, prefixes=prefixes)
-        elif content or label != "zip":
-            if content:
-                inspection.scan(content, place)
+            if member.packed > _LARGEST_PICKLE:
+                inspection.error(place, "is larger than the budget allows")
+                return
+            inspection.unpacked += member.packed
+            read_pickles(data[member.start : stop], place, inspection, persistent=True, prefixes=prefixes)
+        elif member.packed:
+            unpack_and_scan(data, member.start, stop, "stored", place, inspection)
 
 
 def _label(names: list[str]) -> str:

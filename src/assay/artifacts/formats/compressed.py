@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from mmap import ACCESS_READ, mmap
@@ -82,7 +81,9 @@ def _kind(data: Data) -> str:
 
 
 def unpack_and_scan(data: Data, start: int, stop: int, kind: str, where: str, inspection: Inspection) -> str:
-    """Unpack ``data[start:stop]`` and examine the result. Returns the name of its format."""
+    """Unpack ``data[start:stop]``, of which nothing large stays in memory, and examine it. Returns its format."""
+    import tempfile
+
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         total, complete = 0, True
         for piece in pieces(data, start, stop, kind):
@@ -132,6 +133,9 @@ class Reason(str):
 def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Reason]:
     """Yield unpacked pieces of at most 1 MiB, and as the last item a text when the stream is damaged."""
     position = start
+    while kind == "stored" and position < stop:
+        yield data[position : min(stop, position + _OUTPUT)]
+        position += _OUTPUT
     while position < stop:
         unpacker = _UNPACKERS[kind]()
         begun = position

@@ -36,7 +36,9 @@ class KerasConfig(JsonCheck, name="keras-config", techniques=(CODE_EXECUTION,)):
             if isinstance(module, str) and not _OWN_MODULE.fullmatch(module) and module != "builtins":
                 text = f"the module {module!r} is imported when the model is loaded"
                 inspection.report("keras-foreign-module", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
-            if name == "function" or (module == "builtins" and name not in {None, "tuple", "list", "dict", "int", "float"}):
+            if name == "function" or (
+                module == "builtins" and name not in {None, "tuple", "list", "dict", "int", "float"}
+            ):
                 text = f"loading resolves the function {node.get('config')!r}"
                 inspection.report("keras-function", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
             if isinstance(module, str) and str(name) in {"get_file", "load_model", "get_source_inputs"}:

@@ -32,7 +32,7 @@ class NpyReader(FormatReader, name="npy", techniques=(CODE_EXECUTION,)):
         if len(data) < start or size > _LONGEST_HEADER or start + size > len(data) or data[6] not in {1, 2, 3}:
             inspection.error(where, "the header is damaged")
             return "npy"
-        header = data[start : start + size].decode("latin-1")
+        header = " ".join(data[start : start + size].decode("latin-1").split())
         body = start + size
         described = _DESCR.search(header)
         if len(header) > 1 << 16 or not _HEADER.fullmatch(header) or not described:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from assay.artifacts.formats.archive_zip import escapes
@@ -14,6 +15,8 @@ _CODE_OPS = {"PyOp", "PythonOp", "PyFunc", "ATen", "PyCustomOp", "PythonFunction
 _MOST_FIELDS = 400_000
 _DEPTH = 16
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Trees are long runs of numbers with a one-byte key (attributes' floats and ints), passed over in one step.
+_RUNS = {0x40: re.compile(rb"(?:\x40[\x80-\xff]{0,9}[\x00-\x7f])++"), 0x3D: re.compile(rb"(?:\x3d.{4})++", re.DOTALL)}
 _MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 
 
@@ -140,7 +143,10 @@ def _fields(data: Data, start: int, stop: int, left: list[int]) -> Iterator[tupl
         key, position = _varint(data, position, stop)
         number, wire = key >> 3, key & 7
         begin = position
-        if wire == _VARINT:
+        if run := _RUNS.get(key):
+            found = run.match(data, begin - 1, stop)
+            position = found.end() if found else stop + 1
+        elif wire == _VARINT:
             _, position = _varint(data, position, stop)
         elif wire == _BYTES:
             size, begin = _varint(data, position, stop)

@@ -27,13 +27,12 @@ class SafetensorsReader(FormatReader, name="safetensors", techniques=(EMBEDDED_C
 
     def read(self, data: Data, where: str, inspection: Inspection) -> str:
         """Examine the header; what breaks a rule of the format is suspicious."""
-        size = int.from_bytes(data[:8], "little")
         try:
-            if size > _LONGEST or 8 + size > len(data):
-                raise Faulty("the header is longer than the file or than the format allows")
-            _check(_header(data[8 : 8 + size]), len(data) - 8 - size)
+            _check(data)
         except Faulty as fault:
-            inspection.report("safetensors-header", Severity.HIGH, f"{fault}", where, EMBEDDED_CODE, "Get the file again")
+            inspection.report(
+                "safetensors-header", Severity.HIGH, f"{fault}", where, EMBEDDED_CODE, "Get the file again"
+            )
         return "safetensors"
 
 
@@ -53,7 +52,12 @@ def _header(raw: bytes) -> dict[str, object]:
     return header
 
 
-def _check(header: dict[str, object], left: int) -> None:
+def _check(data: Data) -> None:
+    size = int.from_bytes(data[:8], "little")
+    left = len(data) - 8 - size
+    if size > _LONGEST or left < 0:
+        raise Faulty("the header is longer than the file or than the format allows")
+    header = _header(data[8 : 8 + size])
     spans = []
     for name, row in header.items():
         if not isinstance(row, dict):
@@ -69,19 +73,26 @@ def _check(header: dict[str, object], left: int) -> None:
             raise Faulty("tensors overlap" if begin < position else "bytes between tensors belong to none of them")
         position = stop
     if position != left:
-        raise Faulty("bytes after the last tensor belong to none of them" if position < left else "tensors lie beyond the end")
+        raise Faulty(
+            "bytes after the last tensor belong to none of them" if position < left else "tensors lie beyond the end"
+        )
 
 
 def _span(name: str, row: dict[str, object]) -> tuple[int, int]:
     shape, offsets, bits = row.get("shape"), row.get("data_offsets"), _BITS.get(str(row.get("dtype")))
     if bits is None or set(row) != {"dtype", "shape", "data_offsets"}:
         raise Faulty(f"{name[:60]!r} has an unknown type or field")
-    if not _numbers(shape) or not _numbers(offsets) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+    if (
+        not isinstance(shape, list)
+        or not isinstance(offsets, list)
+        or len(offsets) != 2
+        or not _numbers([*shape, *offsets])
+    ):
         raise Faulty(f"{name[:60]!r} has no proper shape and offsets")
     if (offsets[1] - offsets[0]) * 8 != prod(shape[:64]) * bits or len(shape) > 64:
         raise Faulty(f"the size of {name[:60]!r} does not fit its shape")
     return offsets[0], offsets[1]
 
 
-def _numbers(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 62 for v in value)
+def _numbers(values: list[object]) -> bool:
+    return all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 62 for v in values)

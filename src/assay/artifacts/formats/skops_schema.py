@@ -56,13 +56,14 @@ class SkopsSchema(JsonCheck, name="skops-schema", techniques=(CODE_EXECUTION,)):
         if rule.rating is Rating.DANGEROUS and (module, name) not in _PLAIN:
             text = f"loading reaches {module}.{name}, which {rule.reason}"
             inspection.report("skops-dangerous-name", Severity.CRITICAL, text, place, rule.technique, _REMEDY)
-        elif rule.rating is Rating.UNKNOWN and (module, name) not in _PLAIN and not _known_function(module, name, loader):
+        elif (
+            rule.rating is Rating.UNKNOWN and (module, name) not in _PLAIN and not _known_function(module, name, loader)
+        ):
             text = f"loading reaches {module}.{name}, which is on no allow-list"
             inspection.report("skops-unknown-name", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
-        elif loader in _CALLERS and (loader != "OperatorFuncNode" or module not in {"operator", "_operator"}):
-            if loader != "ReduceNode" or rule.rating is not Rating.ALLOWED:
-                text = f"a {loader} calls {module}.{name}"
-                inspection.report("skops-call", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
+        elif loader in _CALLERS and (loader != "ReduceNode" or rule.rating is not Rating.ALLOWED):
+            text = f"a {loader} calls {module}.{name}"
+            inspection.report("skops-call", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
 
 
 def _known_function(module: str, name: str, loader: str) -> bool:

@@ -12,11 +12,16 @@ from assay.core.discovery import Control, discover
 from assay.core.finding import Severity
 
 _HEAD = 1 << 16
-_LONGEST_JSON = 32 << 20
+_LONGEST_JSON = 64 << 20
+_LARGEST_TREE = 4 << 20
 _MOST_NODES = 1_000_000
-_YAML_TAG = re.compile(rb"!!python/|!!?(?:ruby|java)/|tag:yaml\.org,2002:python/|(?m:^\s*[\w.-]+:\s+!!?[a-z]+\.[a-z])")
-_SCRIPT = re.compile(rb"\A(?:#!|<\?php)|(?m:^(?:import|from) [\w.]+(?:$| import |\s*;)|^def \w+\(|^class \w+[(:])")
-_LOADER = re.compile(rb"(?m:^\s*(?:loader_module|python_model|code|entry_point)\s*:\s*([^\n]+))")
+_YAML_TAG = re.compile(
+    rb"!!python/|!!?(?:ruby|java)/|tag:yaml\.org,2002:python/|(?m:^[ \t]*[\w.-]{1,80}:[ \t]+!!?[a-z]{1,40}\.[a-z])"
+)
+_SCRIPT = re.compile(
+    rb"\A(?:#!|<\?php)|(?m:^(?:import|from) [\w.]{1,200}(?:$| import |[ \t]*;)|^def \w+\(|^class \w+[(:])"
+)
+_LOADER = re.compile(rb"(?m:^[ \t]*(?:loader_module|python_model|code|entry_point)[ \t]*:[ \t]*([^\n]{1,300}))")
 _GOOD_LOADERS = {b"mlflow.sklearn", b"mlflow.xgboost", b"mlflow.lightgbm", b"mlflow.pytorch", b"mlflow.onnx",
                  b"mlflow.tensorflow", b"mlflow.catboost", b"mlflow.statsmodels", b"null", b"~", b"''"}  # fmt: skip
 _REMEDY = "Do not give the file to a loader that runs what it names"
@@ -66,11 +71,15 @@ class TextReader(FormatReader, name="text", techniques=(CODE_EXECUTION,)):
             return "text" if data[:5] == b"tree\n" else self._large(where, inspection)
         if found := _YAML_TAG.search(data):
             text = "the text has a tag that makes a loader build an object"
-            inspection.report("yaml-object-tag", Severity.CRITICAL, text, f"{where}@{found.start()}", CODE_EXECUTION, _REMEDY)
+            inspection.report(
+                "yaml-object-tag", Severity.CRITICAL, text, f"{where}@{found.start()}", CODE_EXECUTION, _REMEDY
+            )
         for loader in _LOADER.finditer(data):
             if loader.group(1).strip() not in _GOOD_LOADERS:
                 text = f"the text names code to run: {loader.group(0).decode('utf-8', 'replace').strip()[:80]}"
-                inspection.report("config-names-code", Severity.HIGH, text, f"{where}@{loader.start()}", CODE_EXECUTION, _REMEDY)
+                inspection.report(
+                    "config-names-code", Severity.HIGH, text, f"{where}@{loader.start()}", CODE_EXECUTION, _REMEDY
+                )
         if data[:5] == b"tree\n" and b"\nversion=v" in data[:200]:
             return "lightgbm-text"
         if found := _SCRIPT.search(data):
@@ -86,9 +95,11 @@ class TextReader(FormatReader, name="text", techniques=(CODE_EXECUTION,)):
 
     @staticmethod
     def _json(data: Data, where: str, inspection: Inspection) -> str:
-        if len(data) > _LONGEST_JSON:
-            inspection.error(where, "is longer than the budget for JSON allows")
-            return "json"
+        if len(data) > _LARGEST_TREE:
+            # Too large to build the tree of: only kinds that can name code need it.
+            if any(data.find(key) >= 0 for key in (b'"class_name"', b'"__loader__"', b'"\\u00')):
+                inspection.error(where, "is longer than the budget for JSON that can name code")
+            return "json" if data[len(data) - 64 :].rstrip()[-1:] in {b"}", b"]"} else ""
         try:
             document = json.loads(data[:].decode("utf-8"))
         except RecursionError:

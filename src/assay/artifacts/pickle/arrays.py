@@ -48,7 +48,9 @@ def skip_array(machine: Machine, target: Value, state: Value, seen: list[int]) -
 def _follow_objects(machine: Machine) -> None:
     from assay.artifacts.pickle.machine import Machine as Inner
 
-    inner = Inner(machine.data, machine.pos, opcodes=machine.limit, deadline=machine.deadline, on_build=machine.on_build)
+    inner = Inner(
+        machine.data, machine.pos, opcodes=machine.limit, deadline=machine.deadline, on_build=machine.on_build
+    )
     trace, own = inner.run(), machine.trace
     for name in ("globals", "calls", "builds", "outside", "blobs", "unresolved", "bombs"):
         getattr(own, name).extend(getattr(trace, name))

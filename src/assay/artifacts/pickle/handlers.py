@@ -27,7 +27,7 @@ def _invalid(m: Machine) -> None:
     raise Broken(f"invalid opcode 0x{m.data[m.at]:02x}")
 
 
-def _stop(m: Machine) -> None:
+def _stop(_: Machine) -> None:
     raise Stopped
 
 
@@ -89,6 +89,45 @@ def _unescape(found: re.Match[bytes]) -> bytes:
 
 def _unicode(m: Machine) -> None:
     m.stack.append(m.line().decode("raw-unicode-escape"))
+
+
+# The most frequent opcodes read their operand in place: a scan of many small files is spent here.
+def _short_text(m: Machine) -> None:
+    start = m.pos + 1
+    m.pos = stop = start + m.data[start - 1]
+    raw = m.data[start:stop]
+    if stop > m.end:
+        raise Broken("the stream ends within an operand")
+    try:
+        m.stack.append(raw.decode())
+    except UnicodeDecodeError:
+        m.pos = start - 1
+        _odd_short_text(m)
+
+
+def _byte(m: Machine) -> None:
+    m.stack.append(m.data[m.pos])
+    m.pos += 1
+
+
+def _binfloat(m: Machine) -> None:
+    m.stack.append(_F8.unpack_from(m.data, m.pos)[0])
+    m.pos += 8
+
+
+def _put_short(m: Machine) -> None:
+    m.memo[m.data[m.pos]] = m.stack[-1]
+    m.pos += 1
+
+
+def _memoize(m: Machine) -> None:
+    memo = m.memo
+    memo[len(memo)] = m.stack[-1]
+
+
+def _get_short(m: Machine) -> None:
+    m.stack.append(m.memo[m.data[m.pos]])
+    m.pos += 1
 
 
 def _text(form: struct.Struct | None, encoding: str) -> Handler:
@@ -265,13 +304,15 @@ def _readonly(m: Machine) -> None:
     m.stack[-1]
 
 
+_odd_short_text = _text(None, "utf-8")
+
 _TABLE: dict[str, Handler] = {
     "MARK": lambda m: m.marks.append(len(m.stack)), "STOP": _stop, "POP": _pop, "POP_MARK": lambda m: m.since_mark(),
     "DUP": lambda m: m.stack.append(m.stack[-1]), "FLOAT": _float, "INT": _int, "LONG": _long,
-    "BININT": _integer(4, _I4), "BININT1": _integer(1), "BININT2": _integer(2), "NONE": _push(None),
+    "BININT": _integer(4, _I4), "BININT1": _byte, "BININT2": _integer(2), "NONE": _push(None),
     "NEWTRUE": _push(True), "NEWFALSE": _push(False), "EMPTY_TUPLE": _push(()),
-    "BINFLOAT": _integer(8, _F8), "LONG1": _counted_long(None), "LONG4": _counted_long(_U4),
-    "STRING": _string, "UNICODE": _unicode, "SHORT_BINUNICODE": _text(None, "utf-8"), "BINUNICODE": _text(_U4, "utf-8"),
+    "BINFLOAT": _binfloat, "LONG1": _counted_long(None), "LONG4": _counted_long(_U4),
+    "STRING": _string, "UNICODE": _unicode, "SHORT_BINUNICODE": _short_text, "BINUNICODE": _text(_U4, "utf-8"),
     "BINUNICODE8": _text(_U8, "utf-8"), "BINSTRING": _text(_U4, "latin-1"), "SHORT_BINSTRING": _text(None, "latin-1"),
     "BINBYTES": _binary(_U4), "SHORT_BINBYTES": _binary(None), "BINBYTES8": _binary(_U8), "BYTEARRAY8": _binary(_U8),
     "EMPTY_LIST": lambda m: m.stack.append([]), "LIST": lambda m: m.stack.append(m.since_mark()),
@@ -285,11 +326,11 @@ _TABLE: dict[str, Handler] = {
     "PERSID": _outside("persistent", lambda m: m.line().decode("latin-1")),
     "BINPERSID": _outside("persistent", lambda m: m.stack.pop()),
     "EXT1": _outside("extension", lambda m: m.take(1)[0]), "EXT2": _outside("extension", lambda m: m.count(_U2)),
-    "EXT4": _outside("extension", lambda m: m.count(_U4)), "NEXT_BUFFER": _outside("buffer", lambda m: None),
+    "EXT4": _outside("extension", lambda m: m.count(_U4)), "NEXT_BUFFER": _outside("buffer", lambda _: None),
     "READONLY_BUFFER": _readonly,
-    "PUT": lambda m: m.put(_index(m)), "BINPUT": lambda m: m.put(m.take(1)[0]), "LONG_BINPUT": lambda m: m.put(m.count(_U4)),
-    "MEMOIZE": lambda m: m.put(len(m.memo)),
-    "GET": lambda m: m.stack.append(m.memo[_index(m)]), "BINGET": lambda m: m.stack.append(m.memo[m.take(1)[0]]),
+    "PUT": lambda m: m.put(_index(m)), "BINPUT": _put_short, "LONG_BINPUT": lambda m: m.put(m.count(_U4)),
+    "MEMOIZE": _memoize,
+    "GET": lambda m: m.stack.append(m.memo[_index(m)]), "BINGET": _get_short,
     "LONG_BINGET": lambda m: m.stack.append(m.memo[m.count(_U4)]),
 }  # fmt: skip
 

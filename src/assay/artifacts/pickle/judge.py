@@ -22,6 +22,7 @@ _HOOKS = frozenset(
     "__setstate__ __reduce__ __reduce_ex__ __class__ __dict__ __code__ __globals__ __builtins__ __getattr__ "
     "__getattribute__ __del__ __call__ __init__ __new__ __bases__ __loader__ __spec__ __path__ __import__".split()
 )
+_MOST_NAMES = 2000
 _CODECS = frozenset({"latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"})
 
 
@@ -46,6 +47,9 @@ class Judge:
                 first_call.setdefault(id(call.func), call)
         for name in trace.globals:
             self._name(name, first_call.get(id(name)))
+            if len(self._said) > _MOST_NAMES:
+                self.inspection.error(self.where, "imports more names than the budget allows")
+                return
         for call in trace.calls:
             self._call(call)
         for build in trace.builds:
@@ -79,10 +83,12 @@ class Judge:
             self._say("pickle-unknown-global", Severity.HIGH, text, at, _EXECUTION, _UNKNOWN_REMEDY)
 
     def _call(self, call: Call) -> None:
-        func = call.func
+        func = self._persistent_class(call.func)
         if not isinstance(func, Global):
             if isinstance(func, (str, int, float, type(None), list, tuple, bytes)):
-                self.trace.broken = self.trace.broken or f"a call of something that cannot be called at offset {call.at}"
+                self.trace.broken = (
+                    self.trace.broken or f"a call of something that cannot be called at offset {call.at}"
+                )
                 return
             severity = Severity.CRITICAL if isinstance(func, (Unknown, Outside)) else Severity.HIGH
             text = f"loading calls the result of another value: {show(call)}"
@@ -98,10 +104,21 @@ class Judge:
         elif rule.guard and (why := GUARDS[rule.guard](self, call)):
             self._once("pickle-refused-arguments", Severity.HIGH, f"loading calls {show(call)}, {why}", call.at)
 
+    def _persistent_class(self, func: Value) -> Value:
+        # Old torch files wrap each module class in a persistent id: ("module", class, file, source).
+        if (
+            self.persistent
+            and isinstance(func, Outside)
+            and isinstance(func.key, tuple)
+            and func.key[:1] == ("module",)
+        ):
+            return func.key[1] if len(func.key) > 1 else func
+        return func
+
     def _build(self, build: Build) -> None:
         if isinstance(build.target, (Global, Unknown, Outside)):
             text = f"loading changes {show(build.target)} itself, with {show(build.state)}"
-            self._say("pickle-patch", Severity.CRITICAL, text, build.at, _EMBEDDED, _REMEDY)
+            self._once("pickle-patch", Severity.CRITICAL, text, build.at)
         states = build.state if isinstance(build.state, tuple) else (build.state,)
         for state in states[:2]:
             if isinstance(state, Pairs):
@@ -115,7 +132,7 @@ class Judge:
             text = f"takes code {show(found.key)} from the extension registry, which can stand for any callable"
             self._once("pickle-extension", Severity.HIGH, text, found.at)
         elif found.kind == "persistent" and not self.persistent:
-            self._say("pickle-persistent-id", Severity.LOW, "needs a loader for persistent ids", found.at)
+            self._once("pickle-persistent-id", Severity.LOW, "needs a loader for persistent ids", found.at)
 
     def _once(self, rule: str, severity: Severity, text: str, at: int) -> None:
         if (rule, text) not in self._said:
@@ -142,7 +159,7 @@ def _arguments(call: Call) -> tuple[Value, ...]:
     return call.args if isinstance(call.args, tuple) else (call.args,)
 
 
-def _safe_codec(judge: Judge, call: Call) -> str:
+def _safe_codec(_: Judge, call: Call) -> str:
     args = _arguments(call)
     good = len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str) and args[1].lower() in _CODECS
     return "" if good else "which can spell hidden names"
@@ -153,7 +170,7 @@ def _trusted_factory(judge: Judge, call: Call) -> str:
     return "" if not args or judge.trusted(args[0]) else "with a callable that is not allowed by itself"
 
 
-def _constructor(judge: Judge, call: Call) -> str:
+def _constructor(_: Judge, call: Call) -> str:
     args = _arguments(call)
     bases = [a for a in args[:2] if isinstance(a, Global)]
     return "" if len(bases) == len(args[:2]) else "with something that is no class"
@@ -182,7 +199,7 @@ def _safe_attribute(judge: Judge, call: Call) -> str:
     return "which can reach any attribute"
 
 
-def _plain_data(judge: Judge, call: Call) -> str:
+def _plain_data(_: Judge, call: Call) -> str:
     for value in _arguments(call):
         if isinstance(value, (Global, Outside, Unknown)):
             return "with something that is no plain data"

@@ -23,6 +23,7 @@ BuildHook: TypeAlias = "Callable[[Machine, Value, Value], None]"
 _LONGEST_LINE = 1 << 20
 _MEMO_BOMB = 1 << 24
 _CHUNK = 1 << 13
+_MOST_STEPS = 250_000
 
 
 class Machine:
@@ -65,20 +66,22 @@ class Machine:
         except Broken as error:
             trace.broken = trace.broken or f"{error} at offset {self.at}"
         except (IndexError, KeyError, struct.error, ValueError, OverflowError, MemoryError) as error:
-            trace.broken = trace.broken or f"{_REASONS.get(type(error), 'bad operand')} at offset {self.at}"
+            why = "the stream ends without STOP" if self.at >= self.end else _REASONS.get(type(error), "bad operand")
+            trace.broken = trace.broken or f"{why} at offset {self.at}"
         trace.end = min(self.pos, self.end)
         return trace
 
     def _follow(self) -> None:
-        data, handlers, end, trace = self.data, HANDLERS, self.end, self.trace
+        data, handlers, trace = self.data, HANDLERS, self.trace
         while trace.opcodes < self.limit:
             for _ in range(min(_CHUNK, self.limit - trace.opcodes)):
                 at = self.at = self.pos
-                if at >= end:
-                    raise Broken("the stream ends without STOP")
                 self.pos = at + 1
                 handlers[data[at]](self)
             trace.opcodes += _CHUNK
+            if len(trace.globals) + len(trace.calls) + len(trace.builds) + len(trace.blobs) > _MOST_STEPS:
+                trace.spent = "more imports and calls than the budget allows"
+                return
             if time.monotonic() > self.deadline:
                 trace.spent = "more time than the budget allows"
                 return
@@ -142,7 +145,9 @@ class Machine:
 
     def soft(self, why: str) -> None:
         """Note that a load would fail here, and go on."""
-        self.trace.broken = self.trace.broken or f"{why} at offset {self.at}"
+        if not self.trace.broken:
+            self.trace.broken = f"{why} at offset {self.at}"
+            self.trace.sound = self.at
 
 
 _REASONS: dict[type[Exception], str] = {

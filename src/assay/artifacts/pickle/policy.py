@@ -12,11 +12,12 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from assay.core.errors import FormatError
 
 _DANGERS = "dangerous.json"
+_FOLDER = Path(__file__).parents[1] / "policies"
 
 
 class Rating(Enum):
@@ -100,7 +101,7 @@ def builtin_policy() -> Policy:
     names: dict[tuple[str, str], Rule] = {}
     parts: dict[str, Rule] = {}
     versions = []
-    for file in sorted(files("assay.artifacts").joinpath("policies").iterdir(), key=lambda f: f.name):
+    for file in sorted(_FOLDER.iterdir()):
         if not file.name.endswith(".json"):
             continue
         try:
@@ -119,7 +120,9 @@ def _read_allowed(record: dict[str, list[dict[str, list[str] | str]]], into: dic
     for row in record["allow"]:
         for use, implied in (("reference", ()), ("new", ("reference",)), ("call", ("new", "reference"))):
             for name in row.get(use, ()):
-                rule = Rule(Rating.ALLOWED, str(row["reason"]), "", frozenset((use, *implied)), str(row.get("guard", "")))
+                rule = Rule(
+                    Rating.ALLOWED, str(row["reason"]), "", frozenset((use, *implied)), str(row.get("guard", ""))
+                )
                 into[str(row["module"]), name] = rule
 
 

@@ -8,7 +8,7 @@ from assay.artifacts.pickle.arrays import skip_array
 from assay.artifacts.pickle.judge import Judge
 from assay.artifacts.pickle.machine import BuildHook, Machine, Trace
 from assay.artifacts.pickle.opcodes import OPENERS
-from assay.artifacts.pickle.policy import Rating
+from assay.artifacts.pickle.policy import Rating, builtin_policy
 from assay.artifacts.pickle.values import Global
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _MOST_PICKLES = 50_000
 _STOP = 0x2E
-_TRIAL = 4096
+_TRIAL = 1 << 14
+_TRIAL_PICKLES = 64
+_LARGEST_NESTED = 32 << 20
 
 
 def looks_like_pickle(data: Data) -> bool:
@@ -25,8 +27,31 @@ def looks_like_pickle(data: Data) -> bool:
         return False
     if data[0] == 0x80:
         return data[1] <= 5
-    trace = Machine(data, opcodes=_TRIAL).run()
-    return not trace.broken or bool(trace.calls and _plausible(trace)) or trace.opcodes >= _TRIAL
+    position = 0
+    for _ in range(_TRIAL_PICKLES):
+        # Many other formats begin with a byte that is an opcode: without a call, all must be pickles to the end.
+        trace = Machine(data, position, opcodes=_TRIAL).run()
+        if trace.sound >= 0:
+            trace.globals = [n for n in trace.globals if n.at < trace.sound]
+            trace.calls = [c for c in trace.calls if c.at < trace.sound]
+            trace.builds = [b for b in trace.builds if b.at < trace.sound]
+        if _acts(trace):
+            return True
+        if trace.broken:
+            return False
+        if trace.spent or trace.end >= len(data):
+            return True
+        position = trace.end
+    return True
+
+
+def _acts(trace: Trace) -> bool:
+    names = [n for n in trace.globals if n.module.isascii() and n.path.replace(".", "_").isidentifier()]
+    if not names or len(names) < len(trace.globals):
+        return False
+    if trace.calls or trace.builds or not trace.broken:
+        return True
+    return any(builtin_policy().judge(n.module, n.name).rating is Rating.DANGEROUS for n in names)
 
 
 def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int = 0, persistent: bool = False,
@@ -65,20 +90,35 @@ def _follow(data: Data, position: int, inspection: Inspection, hook: BuildHook |
     return Machine(data, position, opcodes=inspection.limits.opcodes, deadline=inspection.deadline, on_build=hook).run()
 
 
-def _judge(data: Data, trace: Trace, where: str, inspection: Inspection, persistent: bool, prefixes: tuple[str, ...]) -> None:
+def _judge(
+    data: Data, trace: Trace, where: str, inspection: Inspection, persistent: bool, prefixes: tuple[str, ...]
+) -> None:
     Judge(inspection, data, trace, where, persistent, prefixes).report()
     if inspection.notes is not None:
         from assay.artifacts.pickle.narrate import narrate
 
         inspection.notes.extend(narrate(trace, where, inspection.policy))
     for at, size in trace.blobs:
-        if data[at + size - 1] == _STOP and data[at] in OPENERS:
+        if data[at + size - 1] == _STOP and data[at] in OPENERS and _may_be_pickle(data, at, size):
+            if size > _LARGEST_NESTED or inspection.expired():
+                inspection.error(f"{where}@{at}", "a nested pickle is beyond the budget")
+                break
             _nested(data[at : at + size], f"{where}@{at}!nested", inspection)
     for call in trace.calls:
-        if isinstance(call.args, tuple) and call.args and isinstance(call.func, Global) and call.func.path == "_codecs.encode":
+        if (
+            isinstance(call.args, tuple)
+            and call.args
+            and isinstance(call.func, Global)
+            and call.func.path == "_codecs.encode"
+        ):
             text = call.args[0]
             if isinstance(text, str) and text.endswith(".") and ord(text[0]) in OPENERS:
                 _nested(text.encode("latin-1", "replace"), f"{where}@{call.at}!nested", inspection)
+
+
+def _may_be_pickle(data: Data, at: int, size: int) -> bool:
+    trace = Machine(data[at : at + min(size, _TRIAL)], opcodes=_TRIAL).run()
+    return not trace.broken or (size > _TRIAL and trace.end >= _TRIAL - 64)
 
 
 def _nested(data: bytes, where: str, inspection: Inspection) -> None:
@@ -109,4 +149,4 @@ def _known_danger(name: Global, inspection: Inspection) -> bool:
 
 def _plausible(trace: Trace) -> bool:
     names = [c.func for c in trace.calls if isinstance(c.func, Global)]
-    return all(n.module.isascii() and n.path.replace(".", "_").isidentifier() for n in names)
+    return bool(names) and all(n.module.isascii() and n.path.replace(".", "_").isidentifier() for n in names)

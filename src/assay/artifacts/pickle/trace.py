@@ -17,11 +17,12 @@ class Trace:
     """What one pickle would do, in the order of the stream.
 
     end: the offset after the last opcode followed. broken: why a load fails ("" when it does not).
+    sound: the offset of the first break that was stepped over (-1: none was).
     spent: the budget that ran out ("" when none did). bombs: demands on memory out of all proportion.
     """
 
     __slots__ = ("blobs", "bombs", "broken", "builds", "calls", "end", "globals", "opcodes", "outside", "protocol",
-                 "result", "spent", "start", "unresolved")  # fmt: skip
+                 "result", "sound", "spent", "start", "unresolved")  # fmt: skip
 
     def __init__(self, start: int) -> None:
         self.start = self.end = start
@@ -35,3 +36,4 @@ class Trace:
         self.broken = self.spent = ""
         self.result: Value = UNKNOWN
         self.opcodes = self.protocol = 0
+        self.sound = -1

@@ -48,7 +48,9 @@ class Oracle:
     x0 (n, d): where the samples start; y (n,): their labels; norm: in which rows are compared.
     """
 
-    def __init__(self, predictor: Predictor, x0: Array, y: NDArray[np.intp], region: Region, *, limit: int, norm: str) -> None:
+    def __init__(
+        self, predictor: Predictor, x0: Array, y: NDArray[np.intp], region: Region, *, limit: int, norm: str
+    ) -> None:
         self.x0, self.y, self.region, self.norm = x0, y, region, norm
         self.spent = np.zeros(len(x0), dtype=np.intp)
         self.best = x0.copy()
@@ -71,7 +73,8 @@ class Oracle:
 
     def wrong_only(self, rows: Array, owner: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return whether the model is wrong on each row (m,), for probes around a row that is already kept."""
-        return self.labels(rows, owner) != self.y[owner]
+        flipped: NDArray[np.bool_] = self.labels(rows, owner) != self.y[owner]
+        return flipped
 
     def wrong(self, rows: Array, owner: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return whether the model is wrong on each row (m,); the closest wrong row of each sample is kept."""
@@ -114,6 +117,8 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
             raise DataError(f"samples of shape {shape} and labels of shape {np.shape(y)} do not go together")
         x0 = np.array(x, dtype=np.float64).reshape(shape[0], -1)
         truth = np.asarray(y, dtype=np.intp)
+        if x0.shape[1] != region.width:
+            raise DataError(f"samples have {x0.shape[1]} values each and the region describes {region.width}")
         oracle = Oracle(_shaped(predictor, shape[1:]), x0, truth, region, limit=self.max_queries, norm=self.norm)
         everyone = np.arange(len(x0))
         first = oracle.labels(x0, everyone) if len(x0) else truth

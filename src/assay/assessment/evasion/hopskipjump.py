@@ -79,7 +79,9 @@ def _precision(oracle: Oracle) -> float:
 
 def _start(oracle: Oracle, live: Index, first: Index, generator: np.random.Generator, tries: int) -> None:
     """Find a wrong row for each sample: its nearest samples of another label, then random feasible rows."""
-    pool = np.arange(len(oracle.x0)) if len(oracle.x0) <= _POOL else generator.choice(len(oracle.x0), _POOL, replace=False)
+    pool = (
+        np.arange(len(oracle.x0)) if len(oracle.x0) <= _POOL else generator.choice(len(oracle.x0), _POOL, replace=False)
+    )
     near = _nearest_others(oracle, live, first, pool)
     for place in range(near.shape[1]):
         seek = (near[:, place] >= 0) & ~np.isfinite(oracle.distance[live]) & (oracle.left[live] > 0)
@@ -103,7 +105,9 @@ def _nearest_others(oracle: Oracle, live: Index, first: Index, pool: Index, *, m
     for row, sample in enumerate(live):
         others = pool[first[pool] != oracle.y[sample]]
         if len(others):
-            far = oracle.region.distance(oracle.x0[others], np.broadcast_to(oracle.x0[sample], (len(others), oracle.x0.shape[1])))
+            far = oracle.region.distance(
+                oracle.x0[others], np.broadcast_to(oracle.x0[sample], (len(others), oracle.x0.shape[1]))
+            )
             chosen = others[np.argsort(far, kind="stable")[:most]]
             out[row, : len(chosen)] = chosen
     return out
@@ -139,9 +143,11 @@ def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Genera
     parts = [_slope_block(oracle, live[i : i + share], wanted, generator) for i in range(0, len(live), share)]
     slope = np.concatenate(parts) * region.mutable
     if oracle.norm == "linf":
-        return np.sign(slope)
+        signs: Array = np.sign(slope)
+        return signs
     length = np.linalg.norm(slope, axis=1, keepdims=True)
-    return np.divide(slope, length, out=np.zeros_like(slope), where=length > 0)
+    unit: Array = np.divide(slope, length, out=np.zeros_like(slope), where=length > 0)
+    return unit
 
 
 def _slope_block(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
@@ -152,7 +158,12 @@ def _slope_block(oracle: Oracle, live: Index, wanted: int, generator: np.random.
     noise = generator.standard_normal((len(owner), d), dtype=np.float32).astype(np.float64) * region.mutable
     noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
     moving = max(1, int(region.mutable.sum()))
-    reach = oracle.distance[owner] * _precision(oracle) * (np.sqrt(moving) if oracle.norm == "l2" else moving) * np.sqrt(moving)
+    reach = (
+        oracle.distance[owner]
+        * _precision(oracle)
+        * (np.sqrt(moving) if oracle.norm == "l2" else moving)
+        * np.sqrt(moving)
+    )
     stretch = np.maximum(reach[:, None], 0.75 * region.step / region.scale * np.sqrt(moving))
     base = oracle.best[live][owner_place]
     rows = region.project(base + noise * stretch * region.scale, oracle.x0[owner])

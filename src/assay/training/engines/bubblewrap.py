@@ -29,7 +29,9 @@ class Bubblewrap(Engine, name="bubblewrap", mitigations=("AML.M0005", "AML.M0018
             done = subprocess.run(probe, capture_output=True, timeout=20, check=False)
         except subprocess.TimeoutExpired:
             return "bwrap does not answer"
-        return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip()[:200] or "bwrap cannot start"
+        return (
+            "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip()[:200] or "bwrap cannot start"
+        )
 
     def command(self, plan: Plan) -> list[str]:
         """Return the bwrap command line. The root is read-only; only the output folder can be written."""
@@ -38,14 +40,29 @@ class Bubblewrap(Engine, name="bubblewrap", mitigations=("AML.M0005", "AML.M0018
         line = [program, *_UNSHARE, *_system(), "--dev", "/dev", "--proc", "/proc"]
         for path in dict.fromkeys(shown):
             line += ["--ro-bind", str(path), str(path)]
-        line += ["--bind", str(plan.output), str(plan.output), "--remount-ro", "/", "--chdir", str(plan.output), "--clearenv"]
+        line += [
+            "--bind",
+            str(plan.output),
+            str(plan.output),
+            "--remount-ro",
+            "/",
+            "--chdir",
+            str(plan.output),
+            "--clearenv",
+        ]
         for name, value in plan.environment.items():
             line += ["--setenv", name, value]
         return [*line, "--", *plan.command]
 
     def in_force(self) -> dict[str, object]:
         """Return what is confined."""
-        return {"engine": self.name, "network": "none", "inputs": "read-only", "writes": "output folder only", "namespaces": "all"}
+        return {
+            "engine": self.name,
+            "network": "none",
+            "inputs": "read-only",
+            "writes": "output folder only",
+            "namespaces": "all",
+        }
 
 
 def _system() -> list[str]:

@@ -1,0 +1,150 @@
+"""Every adapter answers in one shape, counts what it is asked and stops at its budget."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from assay.core.errors import BudgetError, DataError, FormatError, MissingError, Refused, SettingError, UnsupportedError
+from assay.models.predictor import predictor
+
+X = np.random.default_rng(0).normal(size=(40, 3))
+Y = (X[:, 0] > 0).astype(int)
+MODEL = LogisticRegression().fit(X, Y)
+
+
+def onnx_bytes() -> bytes:
+    from skl2onnx import to_onnx
+
+    return to_onnx(MODEL, X[:1].astype(np.float32), options={"zipmap": False}).SerializeToString()
+
+
+def torch_module():
+    import torch
+
+    layer = torch.nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(np.vstack([np.zeros(3), MODEL.coef_[0]])))
+        layer.bias.copy_(torch.tensor([0.0, MODEL.intercept_[0]]))
+    return torch.nn.Sequential(layer, torch.nn.Dropout(0.5))
+
+
+MAKERS = {
+    "estimator": lambda: (MODEL, {}),
+    "function": lambda: (lambda rows: MODEL.predict_proba(rows), {"classes": 2}),
+    "share": lambda: (lambda rows: MODEL.predict_proba(rows)[:, 1], {"classes": 2}),
+    "onnx": lambda: (onnx_bytes(), {}),
+    "torch": lambda: (torch_module(), {"classes": 2}),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_adapters_agree_count_and_batch(name):
+    model, options = MAKERS[name]()
+    asked = predictor(model, budget=50, batch=7, **options)
+    assert np.allclose(asked.probabilities(X), MODEL.predict_proba(X), atol=1e-5)
+    assert (asked.queries, asked.calls) == (40, 6)
+    with pytest.raises(BudgetError):
+        asked.probabilities(X[:11])
+    assert asked.queries == 40
+    assert asked.probabilities(X[:0]).shape == (0, 2)
+
+
+def test_labels_only_become_one_hot():
+    asked = predictor(LinearSVC().fit(X, Y))
+    assert set(np.unique(asked.probabilities(X))) == {0.0, 1.0}
+
+
+def test_gradients_point_uphill():
+    asked = predictor(torch_module(), classes=2)
+    slope = asked.gradient(X, Y)
+    step = X + 1e-3 * slope
+    loss = [-np.log(MODEL.predict_proba(rows)[np.arange(40), Y]).sum() for rows in (X, step)]
+    assert loss[1] > loss[0]
+    assert asked.queries == 40
+
+
+def test_a_limited_copy_counts_by_itself():
+    first = predictor(MODEL)
+    second = first.limited(3)
+    second.labels(X[:3])
+    assert (first.queries, second.queries) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error"),
+    [
+        (3, {}, UnsupportedError),
+        ("absent.onnx", {}, DataError),
+        (b"not onnx", {}, FormatError),
+        (lambda rows: rows, {}, SettingError),
+        (LogisticRegression(), {}, DataError),
+    ],
+)
+def test_what_is_no_model_is_refused(model, options, error):
+    with pytest.raises(error):
+        predictor(model, **options)
+
+
+def test_an_answer_of_the_wrong_shape_is_refused():
+    with pytest.raises(DataError, match="answered in shape"):
+        predictor(lambda rows: np.zeros((1, 2)), classes=2).labels(X)
+
+
+def test_gradients_of_a_tree_are_refused():
+    with pytest.raises(UnsupportedError):
+        predictor(MODEL).gradient(X, Y)
+
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        rows = np.array(json.loads(self.rfile.read(int(self.headers["content-length"])))["inputs"][0]["data"])
+        status = {"good": 200, "labels": 200, "slow": 429}.get(self.headers.get("x-api-key", ""), 401)
+        name = "label" if self.headers.get("x-api-key") == "labels" else "probabilities"
+        values = MODEL.predict(rows) if name == "label" else MODEL.predict_proba(rows)
+        body = json.dumps({"outputs": [{"name": name, "data": values.reshape(-1).tolist()}]}).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def url():
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v2/models/m"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("key", ["good", "labels"])
+def test_an_endpoint_answers(url, key):
+    asked = predictor(url, classes=2, key=key)
+    assert (asked.labels(X) == MODEL.predict(X)).all()
+    asked.close()
+
+
+@pytest.mark.parametrize(("key", "error"), [("slow", BudgetError), ("bad", Refused)])
+def test_an_endpoint_that_refuses_is_an_error(url, key, error):
+    asked = predictor(url, classes=2, key=key)
+    with pytest.raises(error):
+        asked.labels(X[:2])
+    asked.close()
+
+
+def test_an_endpoint_that_is_down_is_missing():
+    with pytest.raises(MissingError):
+        predictor("http://127.0.0.1:9/v2/models/m", classes=2).labels(X[:1])
