@@ -93,7 +93,6 @@ def command(name: str, **settings: Any) -> Callable[[Command], click.Command]:
             click.get_current_context().exit(code or 0)
 
         declare: Callable[[Any], click.Command] = click.command(name, **settings)
-        made = declare(run)
-        return made
+        return declare(run)
 
     return wrap

@@ -49,7 +49,7 @@ class OnnxFile(Predictor, name="onnx"):
         settings.log_severity_level = 3
         try:
             session = ort.InferenceSession(path or model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - the errors of onnxruntime have no other public base
+        except Exception as error:
             raise FormatError("not an ONNX model that can be run", where=path, remedy="Convert it again") from error
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:

@@ -96,7 +96,7 @@ def test_a_constant_model_cannot_be_evaded(case):
 
 
 def test_rows_that_are_wrong_already_are_left_alone(case):
-    model, x, y = case
+    model, x, _y = case
     found = HopSkipJump(max_queries=50)(predictor(model), x[:10], 1 - model.predict(x[:10]), REGION)
     assert found.already_wrong.all()
     assert not found.success.any()

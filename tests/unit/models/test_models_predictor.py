@@ -37,7 +37,7 @@ def torch_module():
 
 MAKERS = {
     "estimator": lambda: (MODEL, {}),
-    "function": lambda: (lambda rows: MODEL.predict_proba(rows), {"classes": 2}),
+    "function": lambda: (MODEL.predict_proba, {"classes": 2}),
     "share": lambda: (lambda rows: MODEL.predict_proba(rows)[:, 1], {"classes": 2}),
     "onnx": lambda: (onnx_bytes(), {}),
     "torch": lambda: (torch_module(), {"classes": 2}),
