@@ -99,3 +99,25 @@ def train(
     output.document(trained)
     output.text(f"trained {trained['estimator']} on {trained['rows']} rows: {trained['model']}")
     return 0
+
+
+@command("convert")
+@click.argument("model", type=_path)
+@click.option("--rows", type=_path, required=True, help="Table of real rows on which both models must agree.")
+@_contract
+@click.option(
+    "-o", "--output", "folder", type=_path, default=Path("converted"), show_default=True, help="Folder to write."
+)
+@_engine
+def convert(output: Output, model: Path, rows: Path, contract: Path | None, folder: Path, isolation: str) -> int:
+    """Convert a scikit-learn MODEL (.joblib) to ONNX inside the sandbox and compare both on real rows.
+
+    Leaves model.onnx, which holds no code, and conversion.json: parent, child, and their measured difference.
+    Exit 1 when the two disagree, or when the model cannot be opened within its confinement.
+    """
+    from assay.cli.show import show_evidence
+    from assay.flows.convert import convert_file
+
+    evidence = convert_file(model, rows, contract or Path("contract.yaml"), folder, engine=isolation)
+    output.note(f"wrote {folder / 'model.onnx'}")
+    return show_evidence(output, evidence)

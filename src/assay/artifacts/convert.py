@@ -1,0 +1,82 @@
+"""Safe conversion: a scikit-learn model to ONNX, compared with the original on real rows.
+
+``convert_sklearn`` opens a pickle and therefore runs inside the sandbox only; the training room's worker
+calls it there by name. What comes out holds no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.core.errors import DataError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EXACT = 1e-6
+
+
+def convert_sklearn(arguments: Mapping[str, Any], output: Path) -> dict[str, object]:
+    """Write ``model.onnx`` into ``output`` and return how far it is from the original.
+
+    arguments: ``model`` (a .joblib file) and ``rows`` (an .npy file of float64 rows (n, d)). The graph takes one
+    tensor ``input`` (n, d) and gives ``label`` and ``probabilities``; its numbers are float, or double where float
+    differs from the original by more than 1e-6. Raises UnsupportedError for a model that has no ONNX form.
+    """
+    import joblib
+    import numpy as np
+
+    model = joblib.load(arguments["model"])
+    rows = np.load(arguments["rows"], allow_pickle=False)
+    if rows.ndim != 2 or len(rows) == 0:
+        raise DataError("conversion needs real rows to compare on", remedy="Give a table with rows")
+    wanted, labels = model.predict_proba(rows), model.predict(rows)
+    tried = []
+    for dtype in ("float32", "float64"):
+        try:
+            graph = _graph(model, rows[:1].astype(dtype))
+            parity = _parity(graph, rows.astype(dtype), wanted, labels)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            tried.append(" ".join(str(error).split())[:200])
+            continue
+        tried.append(f"{dtype} differs by {parity['max_difference']:.2g}")
+        if dtype == "float64" or parity["max_difference"] <= EXACT:
+            (output / "model.onnx").write_bytes(graph)
+            return {"dtype": dtype, "tried": tried, **parity}
+    raise UnsupportedError(
+        f"a {type(model).__name__} cannot be converted to ONNX ({'; '.join(tried)})",
+        remedy="Use an estimator that skl2onnx supports",
+    )
+
+
+def _graph(model: Any, row: NDArray[np.floating]) -> bytes:
+    from skl2onnx import to_onnx
+
+    # zipmap: probabilities as one tensor, not as a list of records.
+    made: bytes = to_onnx(model, row, options={"zipmap": False}, name="assay").SerializeToString()
+    return made
+
+
+def _parity(
+    graph: bytes, rows: NDArray[np.floating], wanted: NDArray[np.float64], labels: NDArray[Any]
+) -> dict[str, float]:
+    import numpy as np
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    session: Any = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    name: str = session.get_inputs()[0].name
+    run: Callable[..., list[Any]] = session.run
+    answers = run(None, {name: rows})
+    difference = np.abs(np.asarray(answers[-1], dtype=np.float64) - wanted)
+    same = np.asarray(answers[0]).astype(str) == np.asarray(labels).astype(str)
+    return {
+        "rows": float(len(rows)),
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "label_agreement": float(same.mean()),
+    }
