@@ -5,8 +5,8 @@ The short way in; everything else is reachable by its room's name::
     contract = assay.Contract.infer(frame, target="default")
     assay.check(batch, contract)                      # -> Evidence
     assay.scan("model.joblib")                        # -> Evidence
-    assay.verify("release/", trust)                   # the authenticated release, or raises Refused
-    assay.assess(model, train=(X, y), test=(Xt, yt), contract=contract)    # -> Assessment
+    assay.predictor(model, budget=2000)               # -> Predictor
+    assay.HopSkipJump(max_queries=500)(predictor, X, y, assay.Region.of(contract))    # -> AttackResult
 
 Importing this package reads no file, starts no thread and loads no heavy library: every name below is
 fetched from its room when it is first used.
@@ -19,7 +19,6 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "Assessment": "assay.assessment.assessment",
     "AssayError": "assay.core.errors",
     "Contract": "assay.contract.contract",
     "Digest": "assay.core.digest",
@@ -29,11 +28,9 @@ _HOME = {
     "Measure": "assay.core.measure",
     "Refused": "assay.core.errors",
     "Region": "assay.contract.region",
-    "assess": "assay.assessment.assessment",
     "check": "assay.contract.validate",
     "predictor": "assay.models.predictor",
     "scan": "assay.artifacts.scan",
-    "verify": "assay.flows.verify",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are text

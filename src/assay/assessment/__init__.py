@@ -1,1 +1,1 @@
-"""To be described."""
+"""Attacks by goal, with counted queries and hard budgets, to measure how robust a model is."""

@@ -15,13 +15,13 @@ from assay import __version__
 from assay.core.errors import AssayError
 
 _NOT_COMMANDS = {"main", "output"}
-_HELP = """Assay checks, trains, attacks, scans, signs, releases, serves and watches machine-learning models.
+_HELP = """Assay checks tables, trains in isolation, and scans and converts models without trusting them.
 
 \b
 Start here:
-  assay demo                              the whole way on built-in data, in two minutes
-  assay quickstart TABLE --target COLUMN  the same on your own CSV or Parquet file
-  assay scan MODEL                        is this model file safe to load?
+  assay scan MODEL                         is this model file safe to load?
+  assay data infer TABLE --target COLUMN   describe your own CSV or Parquet file
+  assay train recipe.py:build TABLE        fit a recipe without network
 
 \b
 Exit codes: 0 clean; 1 findings, or refused by a policy or gate;
@@ -32,10 +32,7 @@ Exit codes: 0 clean; 1 findings, or refused by a policy or gate;
 class _Commands(click.Group):
     """Commands found in the modules of ``assay.cli``; listed in the order of the way through."""
 
-    _ORDER = (
-        "demo quickstart init run status data train assess scan convert sign verify bom deps pipeline "
-        "register approve reject revoke promote rollback gate inventory log serve monitor events incident"
-    ).split()
+    _ORDER = ("data", "train", "convert", "scan", "incident")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which a model meets them, others after."""

@@ -1,1 +1,1 @@
-"""To be described."""
+"""The Contract: what the data looks like and who can change it; inference, validation, the feasible region."""

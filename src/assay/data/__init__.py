@@ -1,1 +1,1 @@
-"""To be described."""
+"""Table sources, and whether an evaluation on them can be trusted."""

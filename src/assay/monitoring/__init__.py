@@ -1,1 +1,1 @@
-"""To be described."""
+"""What served traffic looks like against the training baseline: drift, reject rate, alerts."""

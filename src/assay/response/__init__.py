@@ -1,1 +1,1 @@
-"""To be described."""
+"""Incidents and the playbooks that people follow."""

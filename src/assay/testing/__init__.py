@@ -1,1 +1,1 @@
-"""To be described."""
+"""Public law suites that every discovered part passes, and that plugins can run."""
