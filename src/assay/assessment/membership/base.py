@@ -1,0 +1,110 @@
+"""What every membership attack shares: from scores of members and non-members to measures with intervals."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, final
+
+import numpy as np
+
+from assay.core.discovery import Control
+from assay.core.errors import DataError
+from assay.core.measure import Measure
+from assay.stats.intervals import auc_interval, clopper_pearson
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+RATES = (0.001, 0.01)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """What the attacker works with. rows: members and non-members of one distribution, n in all.
+
+    answers (n, classes): the target's probabilities; labels (n,): true classes; member (n,).
+    shadows (k, n, classes): what reference models answer; seen (k, n): which rows each was fitted on.
+    """
+
+    answers: Array
+    labels: NDArray[np.intp]
+    member: NDArray[np.bool_]
+    shadows: Array = field(default_factory=lambda: np.empty((0, 0, 0)))
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        if self.answers.shape[:1] != (n,) or self.member.shape != (n,):
+            raise DataError("answers, labels and member must have one length")
+        if not self.member.any() or self.member.all():
+            raise DataError("membership needs members and others", remedy="Give training and test rows")
+        if len(self.shadows) and (self.shadows.shape[1] != n or self.seen.shape != self.shadows.shape[:2]):
+            raise DataError("shadow models must answer every row, and say which they were fitted on")
+
+    def confidence(self) -> Array:
+        """Return the probability that the target gives to the true class, (n,)."""
+        return self.answers[np.arange(len(self.labels)), self.labels]
+
+    def shadow_confidence(self) -> Array:
+        """Return the probability that each shadow gives to the true class, (k, n)."""
+        return self.shadows[:, np.arange(len(self.labels)), self.labels]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MembershipResult:
+    """scores (n,): higher means more likely a member. fpr, tpr: the ROC curve, from (0, 0) to (1, 1)."""
+
+    scores: Array
+    fpr: Array
+    tpr: Array
+    measures: tuple[Measure, ...]
+
+
+class MembershipAttack(Control, package="assay.assessment.membership", techniques=("AML.T0024.000",)):
+    """An attack that scores how likely each row is to have been trained on. Authors write ``score``."""
+
+    __slots__ = ()
+    threat_model: ClassVar[str] = ""
+
+    @final
+    def __call__(self, exposure: Exposure, *, seed: int | None = None) -> MembershipResult:
+        """Return scores, ROC curve and measures: AUC, and true positives at 0.1 % and 1 % false positives.
+
+        The threshold of each rate is the score that at most that share of non-members exceeds.
+        """
+        scores = self.score(exposure)
+        inside, outside = scores[exposure.member], scores[~exposure.member]
+        area, low, high = auc_interval(inside, outside)
+        n = len(scores)
+        common = {"threat_model": self.threat_model, "seed": seed}
+        measures = [
+            Measure(f"membership.auc@{self.name}", area, low, high, n, unit="auc", method="delong", **common)  # type: ignore[arg-type]
+        ]
+        for rate in RATES:
+            hits = int((inside > _threshold(outside, rate)).sum())
+            share = hits / len(inside)
+            low, high = clopper_pearson(hits, len(inside))
+            name = f"membership.tpr@fpr{rate:g},{self.name}"
+            measures.append(Measure(name, share, low, high, len(inside), **common))  # type: ignore[arg-type]
+        fpr, tpr = _roc(inside, outside)
+        return MembershipResult(scores, fpr, tpr, tuple(measures))
+
+    @abstractmethod
+    def score(self, exposure: Exposure) -> Array:
+        """Return one score a row, (n,), higher for members."""
+
+
+def _threshold(outside: Array, rate: float) -> float:
+    """Return the score that at most ``rate`` of the non-members exceed."""
+    ranked = np.sort(outside)[::-1]
+    return float(ranked[int(np.floor(rate * len(ranked)))])
+
+
+def _roc(inside: Array, outside: Array) -> tuple[Array, Array]:
+    levels = np.unique(np.concatenate([inside, outside]))[::-1]
+    tpr = 1.0 - np.searchsorted(np.sort(inside), levels, side="left") / len(inside)
+    fpr = 1.0 - np.searchsorted(np.sort(outside), levels, side="left") / len(outside)
+    return np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])
