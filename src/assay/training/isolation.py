@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
+import threading
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +26,7 @@ from assay.core.errors import JobError, MissingError
 from assay.core.settings import Within, check_settings, setting
 
 _TAIL = 4000
+_TAIL_CHUNKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Limits:
     seconds: float = setting(600.0, Within(0.1, 86_400), "Wall-clock seconds.")
     memory_mb: int = setting(8192, Within(64, None), "Address space in MiB.")
     file_mb: int = setting(4096, Within(1, None), "Largest file in MiB.")
+    output_mb: int = setting(8192, Within(1, None), "All that is left in the output folder, in MiB.")
+    processes: int = setting(512, Within(1, None), "Processes at one time; held by the confining engines.")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -38,12 +45,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One confined run: a command, what it may read, the one folder it may write, and its environment."""
+    """One confined run: a command, what it may read, the one folder it may write, and its environment.
+
+    seconds, processes: limits that the engine itself may hold. spare: a folder for the engine's own files.
+    """
 
     command: tuple[str, ...]
     inputs: tuple[Path, ...]
     output: Path
     environment: Mapping[str, str]
+    seconds: float = 600.0
+    processes: int = 512
+    spare: Path | None = None
 
 
 class Engine(Control, package="assay.training.engines"):
@@ -97,7 +110,14 @@ def run_isolated(
     scratch = output / ".tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     environment = _environment(scratch, limits)
-    plan = Plan((sys.executable, "-P", "-m", module, str(task)), (task, *inputs), output, environment)
+    plan = Plan(
+        (sys.executable, "-P", "-m", module, str(task)),
+        (task, *inputs),
+        output,
+        environment,
+        limits.seconds + 5,
+        limits.processes,
+    )
     process = subprocess.Popen(
         engine.command(plan),
         stdin=subprocess.DEVNULL,
@@ -107,8 +127,11 @@ def run_isolated(
         cwd=output,
         start_new_session=True,
     )
+    tail: deque[bytes] = deque(maxlen=_TAIL_CHUNKS)
+    reader = threading.Thread(target=_drain, args=(process, tail), daemon=True)
+    reader.start()
     try:
-        said, _ = process.communicate(timeout=limits.seconds)
+        process.wait(timeout=limits.seconds)
     except subprocess.TimeoutExpired as error:
         raise JobError(
             f"the job ran longer than {limits.seconds:g} seconds and was stopped",
@@ -116,13 +139,17 @@ def run_isolated(
         ) from error
     finally:
         _stop(process)
-    tail = said.decode(errors="replace")[-_TAIL:]
+        reader.join(timeout=5)
+        if process.stdout:
+            process.stdout.close()
+    said = b"".join(tail).decode(errors="replace")[-_TAIL:]
+    _check_output(output, limits)
     if process.returncode == -signal.SIGKILL or process.returncode == 128 + signal.SIGKILL:
         raise JobError("the job was killed, most likely for its memory", remedy=f"It may use {limits.memory_mb} MiB")
     if process.returncode not in (0, 1):
-        last = tail.strip().splitlines()[-1:] or ["no output"]
+        last = said.strip().splitlines()[-1:] or ["no output"]
         raise JobError(f"the job ended with code {process.returncode}: {last[0][:300]}")
-    return tail
+    return said
 
 
 def _environment(scratch: Path, limits: Limits) -> dict[str, str]:
@@ -149,9 +176,28 @@ def python_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys((own, Path(paths["purelib"]), Path(paths["platlib"]))))
 
 
+def _drain(process: subprocess.Popen[bytes], tail: deque[bytes]) -> None:
+    """Keep the end of what the job prints, whatever its length."""
+    stream = process.stdout
+    while stream is not None and (chunk := os.read(stream.fileno(), 4096)):
+        tail.append(chunk)
+
+
+def _check_output(output: Path, limits: Limits) -> None:
+    """Refuse what is no plain file (a link would make us read another place) and more than may be left."""
+    total = 0
+    for folder, folders, files in os.walk(output):
+        for name in (*folders, *files):
+            found = os.lstat(os.path.join(folder, name))
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                raise JobError(f"the job left {name[:80]!r}, which is no plain file", remedy="Write plain files only")
+            total += found.st_size
+    if total > limits.output_mb << 20:
+        raise JobError(f"the job left more than {limits.output_mb} MiB", remedy="Raise the limit, or write less")
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    """End the whole process group, also what the job left running behind a finished leader."""
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    if process.stdout:
-        process.stdout.close()

@@ -5,17 +5,16 @@ A job's folder appears whole or not at all: it is made under a temporary name an
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.core.errors import DataError, JobError
-from assay.core.files import write_record
+from assay.core.errors import AssayError, DataError, DependencyError, JobError, UnsupportedError
+from assay.core.files import read_record, write_record
 from assay.training.isolation import Engine, Limits, choose, run_isolated
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WORKER = "assay.training.worker"
+_RESULT_BYTES = 1 << 24
+# What a job may say of itself beyond "it failed".
+_KINDS: dict[str, type[AssayError]] = {kind.code: kind for kind in (UnsupportedError, DataError, DependencyError)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,12 @@ def train(
     seed: int = 0,
     engine: str = "auto",
     limits: Limits | None = None,
+    columns: Sequence[str] = (),
+    categorical: Sequence[int] = (),
 ) -> Trained:
     """Fit ``recipe`` (``file.py:function``) on rows x (n, d) and labels y (n,) in the sandbox; ``output`` gets the model.
 
+    columns, categorical: names of the columns and positions of those that hold categories, for a recipe that asks.
     Raises JobError with one line when the recipe fails or breaks its confinement; ``output`` is then as before.
     """
     if len(x) == 0 or len(x) != len(y):
@@ -53,6 +58,7 @@ def train(
     with _folder(output) as (work, draft):
         data = _save(work, x=x, y=y)
         task: dict[str, object] = {"kind": "fit", "recipe": recipe, "data": str(data), "seed": seed}
+        task |= {"columns": list(columns), "categorical": list(categorical)}
         summary, confined = _run(task, work, draft, (data, *recipe_files(recipe)), engine, limits)
     return Trained(output / "model.joblib", summary, confined)
 
@@ -68,6 +74,8 @@ def refit(
     seed: int = 0,
     engine: str = "auto",
     limits: Limits | None = None,
+    columns: Sequence[str] = (),
+    categorical: Sequence[int] = (),
 ) -> NDArray[np.float64]:
     """Return the probabilities (k, q, classes) that k fresh fits of the recipe give to ``queries`` (q, d).
 
@@ -88,6 +96,8 @@ def refit(
                 "data": str(data),
                 "seed": seed,
                 "classes": classes,
+                "columns": list(columns),
+                "categorical": list(categorical),
             }
             _run(task, space, draft, (data, *recipe_files(recipe)), engine, limits)
         answer: NDArray[np.float64] = np.load(output / "probabilities.npy", allow_pickle=False)
@@ -130,12 +140,16 @@ def _run(
     result = draft / "result.json"
     if not result.is_file():
         raise JobError(f"the job left no result: {(said.strip().splitlines() or ['no output'])[-1][:300]}")
-    answer: dict[str, Any] = json.loads(result.read_bytes())
+    answer = read_record(result, limit=_RESULT_BYTES)
+    if not isinstance(answer, dict) or not ({"error", "answer"} & set(answer)):
+        raise JobError("the job left a result that is no record of ours", remedy="Do not write result.json")
     if "error" in answer:
-        raise JobError(str(answer["error"]), remedy=str(answer.get("remedy", "")))
+        kind = _KINDS.get(str(answer.get("code", "")), JobError)
+        raise kind(str(answer["error"])[:2000], remedy=str(answer.get("remedy", ""))[:500])
     result.unlink()
     in_force = {**confinement.in_force(), "seconds": bounds.seconds, "memory_mb": bounds.memory_mb}
-    return answer["answer"], in_force
+    held = answer["answer"]
+    return held if isinstance(held, dict) else {"answer": held}, in_force
 
 
 def _save(work: Path, **arrays: Any) -> Path:

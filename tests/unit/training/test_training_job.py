@@ -14,11 +14,13 @@ from assay.training.job import refit, train
 
 ENGINES = [
     name
-    for name in ("bubblewrap", "none")
+    for name in ("bubblewrap", "landlock", "none")
     if not choose.__globals__["named"](choose.__globals__["Engine"], name)().available()
 ]
-CONFINED = "bubblewrap" in ENGINES
-needs_bwrap = pytest.mark.skipif(not CONFINED, reason="bubblewrap does not work on this machine")
+CONFINED = [name for name in ENGINES if name != "none"] or [
+    pytest.param("auto", marks=pytest.mark.skip(reason="no isolation engine works on this machine"))
+]
+each_engine = pytest.mark.parametrize("engine", CONFINED)
 
 GOOD = """
 from sklearn.linear_model import LogisticRegression
@@ -64,35 +66,41 @@ BODIES = {
     "open('../escaped.txt', 'w')": "tried to write outside its folder",
     "open('/usr/escaped.txt', 'w')": "tried to write outside its folder",
     "return 3": "returned a int",
+    "import os; os.symlink('/etc/passwd', 'result.json'); os._exit(0)": "no plain file",
+    "import os; open('result.json', 'w').write('[]'); os._exit(0)": "no record of ours",
     "import os; os._exit(7)": "ended with code 7",
     "x = bytearray(10**10)": "more memory than its limit",
 }
 
 
-@needs_bwrap
+@each_engine
 @pytest.mark.parametrize("body", BODIES)
-def test_every_way_out_is_one_line(tmp_path, rows, body):
+def test_every_way_out_is_one_line(tmp_path, rows, body, engine):
     reference = recipe(tmp_path, f"\ndef build(seed=0):\n    {body}\n")
     with pytest.raises(JobError) as caught:
-        train(reference, *rows, output=tmp_path / "out", engine="bubblewrap", limits=Limits(memory_mb=4096))
+        train(reference, *rows, output=tmp_path / "out", engine=engine, limits=Limits(memory_mb=4096))
     assert BODIES[body] in caught.value.line()
     assert "\n" not in caught.value.line()
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.py"]
     assert not Path("/tmp/assay-canary").exists()
 
 
-@needs_bwrap
-def test_secrets_of_the_caller_are_out_of_sight(tmp_path, rows, monkeypatch):
+@each_engine
+def test_secrets_of_the_caller_are_out_of_sight(tmp_path, rows, monkeypatch, engine):
     monkeypatch.setenv("ASSAY_SECRET", "hunter2")
     (tmp_path / "secret.key").write_text("hunter2")
     text = f"""
 import os, pathlib
 def build(seed=0):
-    seen = "ASSAY_SECRET" in os.environ or pathlib.Path({str(tmp_path / "secret.key")!r}).exists()
+    try:
+        read = pathlib.Path({str(tmp_path / "secret.key")!r}).read_text() == "hunter2"
+    except OSError:
+        read = False
+    seen = "ASSAY_SECRET" in os.environ or read
     raise ValueError(f"seen={{seen}}")
 """
     with pytest.raises(JobError, match="seen=False"):
-        train(recipe(tmp_path, text), *rows, output=tmp_path / "out", engine="bubblewrap")
+        train(recipe(tmp_path, text), *rows, output=tmp_path / "out", engine=engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
