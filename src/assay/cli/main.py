@@ -32,7 +32,11 @@ Exit codes: 0 clean; 1 findings, or refused by a policy or gate;
 class _Commands(click.Group):
     """Commands found in the modules of ``assay.cli``; listed in the order of the way through."""
 
-    _ORDER = ("data", "train", "convert", "scan", "incident")
+    _ORDER = (
+        "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "scan", "assess", "sign", "keygen",
+        "register", "gate", "people", "approve", "reject", "revoke", "promote", "verify", "log", "serve", "monitor",
+        "incident",
+    )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which a model meets them, others after."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from assay.cli.output import Output
 from assay.core.evidence import Evidence, merge_findings
 from assay.core.finding import Severity
+
+if TYPE_CHECKING:
+    from assay.flows.monitor import Watch
+    from assay.registry.gate import GateReport
 
 
 def show_evidence(output: Output, evidence: Evidence, *, fail_on: Severity = Severity.MEDIUM) -> int:
@@ -24,6 +29,30 @@ def show_measures(output: Output, items: Sequence[Evidence], closing: str) -> in
     _tables(output, items)
     output.text(closing)
     return 3 if any(item.not_checked for item in items) else 0
+
+
+def gate_rows(report: GateReport) -> list[tuple[object, ...]]:
+    """Return the rows of a gate's report as cells: measure, estimate, interval, policy, verdict, why."""
+    rows: list[tuple[object, ...]] = []
+    for row in report.rows:
+        known = row.estimate is not None
+        interval = f"[{row.low:.3g}, {row.high:.3g}]" if row.low is not None and row.high is not None else ""
+        rows.append(
+            (row.subject, f"{row.estimate:.3g}" if known else "", interval, row.threshold, row.verdict.value, row.why)
+        )
+    return rows
+
+
+def show_watch(output: Output, seen: Watch) -> int:
+    """Print what monitoring saw; return 1 when an alert fired, else 0."""
+    output.document(seen.to_json())
+    _tables(output, (seen.evidence,))
+    if seen.alerts:
+        rows = [(a.severity.value, a.rule, a.message, a.playbook) for a in seen.alerts]
+        output.table(("severity", "alert", "what", "playbook"), rows, title="\nAlerts")
+    for incident in seen.incidents:
+        output.text(f"incident {incident.id}: {incident.title} (assay incident show {incident.id})")
+    return 1 if seen.alerts else 0
 
 
 def _tables(output: Output, items: Sequence[Evidence]) -> None:

@@ -85,10 +85,21 @@ class FormatError(InputError):
 
 
 class Refused(AssayError):
-    """A policy, gate, guard or verification said no."""
+    """A policy, gate, guard or verification said no.
+
+    reason: one stable word for programs, as in ``model-changed``; events and tests go by it.
+    """
 
     code = "refused"
     exit_code = 1
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "", reason: str = "") -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.reason = reason or self.code
+
+    def to_json(self) -> dict[str, str]:
+        """Return the error as plain data, its reason among it."""
+        return {**super().to_json(), "reason": self.reason}
 
 
 class VerificationError(Refused):

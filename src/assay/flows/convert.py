@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.contract.contract import Contract
 from assay.contract.encode import encode
@@ -18,6 +19,10 @@ from assay.data.sources import read_table
 from assay.stats.intervals import clopper_pearson
 from assay.training.job import call
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _CONVERT = "assay.artifacts.convert:convert_sklearn"
 _NEAR = 1e-5
 
@@ -30,12 +35,18 @@ def convert_file(
     The evidence is also written beside the model, as ``conversion.json``. Raises DataError, ContractError,
     UnsupportedError or JobError; ``folder`` is then as it was.
     """
-    import numpy as np
-
     if not model.is_file():
         raise DataError("the model does not exist", where=str(model), remedy="Check the path")
+    return convert_rows(model, encode(Contract.read(contract), read_table(table)), folder, engine=engine, clock=clock)
+
+
+def convert_rows(
+    model: Path, x: NDArray[np.float64], folder: Path, *, engine: str = "auto", clock: Clock = system_clock
+) -> Evidence:
+    """Convert a model and compare both on rows x (n, d) in model space; as ``convert_file``."""
+    import numpy as np
+
     parent = digest_file(model)
-    x = encode(Contract.read(contract), read_table(table))
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch).resolve() / "rows.npy"
         np.save(rows, x)
@@ -51,7 +62,7 @@ def convert_file(
         findings = (
             Finding(
                 "convert-differs", Severity.HIGH, f"probabilities differ by up to {far:.2g}, labels agree on {share:.4%}",
-                str(folder / "model.onnx"), "Assess and approve the converted model, not the original",
+                "model.onnx", "Assess and approve the converted model, not the original",
             ),
         )  # fmt: skip
     evidence = Evidence(

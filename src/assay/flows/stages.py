@@ -81,6 +81,11 @@ class Memory:
         self.report(name, stage.status, stage.detail)
         return stage
 
+    def note(self, name: str, detail: str) -> None:
+        """Record a stage that is done anew each time, as it costs nothing."""
+        self.stages.append(Stage(name, "done", detail, 0.0))
+        self.report(name, "done", detail)
+
 
 def _recall(path: Path, key: str, outputs: tuple[Path, ...]) -> Mapping[str, object] | None:
     if not path.is_file():

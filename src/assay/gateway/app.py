@@ -343,7 +343,8 @@ class Gateway:
 
 
 def gateway(
-    model: bytes,
+    graph: bytes,
+    /,
     contract: Contract,
     keys: Keys,
     events: Sink,
@@ -354,8 +355,8 @@ def gateway(
 ) -> Gateway:
     """Return the gateway of a verified release.
 
-    model: the verified ONNX bytes. guards: ``serve.guards`` of assay.yaml; fitted: as ``fit_guards`` gave it.
+    graph: the verified ONNX bytes. guards: ``serve.guards`` of assay.yaml; fitted: as ``fit_guards`` gave it.
     options: those of ``Gateway``. Raises InputError when they do not fit together.
     """
     armed = arm_guards(guards_of(guards or {}), contract, fitted or {})
-    return Gateway(Engine(model), contract, keys, events, guards=armed, **options)
+    return Gateway(Engine(graph), contract, keys, events, guards=armed, **options)

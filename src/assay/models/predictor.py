@@ -90,9 +90,9 @@ class Predictor(Control, package="assay.models"):
 
     def limited(self, limit: int | None) -> Predictor:
         """Return a predictor of the same model that counts from zero, up to ``limit`` rows."""
-        import copy
-
-        other = copy.copy(self)
+        # Not copy.copy, which goes through pickling, and a running session cannot be pickled.
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.budget, other.calls = Budget(limit), 0
         return other
 

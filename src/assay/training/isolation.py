@@ -27,6 +27,7 @@ from assay.core.settings import Within, check_settings, setting
 
 _TAIL = 4000
 _TAIL_CHUNKS = 64
+_GRACE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,11 @@ def _check_output(output: Path, limits: Limits) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the whole process group, also what the job left running behind a finished leader."""
+    """End the job and all that it left running: first asked, so that a supervisor can do it, then killed."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GRACE)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

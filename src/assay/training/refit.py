@@ -44,5 +44,5 @@ class IsolatedRefit:
         with tempfile.TemporaryDirectory(prefix="assay-refit-") as work:
             return refit(
                 self.recipe, list(sets), x, queries, classes=classes, work=Path(work).resolve(),
-                seed=seed, engine=self.engine, limits=self.limits, columns=self.columns, categorical=self.categorical,
+                seed=seed % 2**31, engine=self.engine, limits=self.limits, columns=self.columns, categorical=self.categorical,
             )  # fmt: skip

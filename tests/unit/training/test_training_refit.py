@@ -89,12 +89,13 @@ def test_no_sets_are_refused(table):
 @each
 def test_nothing_survives_a_job_out_of_time(tmp_path, table, engine):
     (tmp_path / "r.py").write_text(
-        "import os, time\ndef build():\n    os.fork()\n    while True:\n        time.sleep(0.05)\n"
+        "import os, time\ndef build():\n    os.fork()\n    if os.fork() == 0:\n        os.setsid()\n"
+        "    while True:\n        time.sleep(0.05)\n"
     )
     with pytest.raises(JobError, match="longer than"):
         train(f"{tmp_path / 'r.py'}:build", *table, output=tmp_path / "o", engine=engine, limits=Limits(seconds=2))
     time.sleep(0.5)
-    found = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["ps", "axwwo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in found
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.py"]
 

@@ -6,6 +6,7 @@ and closest is the result, so a result is always a row that the model was really
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
@@ -46,17 +47,26 @@ class Oracle:
     """Asks the model about rows on behalf of samples, within each sample's budget, and keeps the best.
 
     x0 (n, d): where the samples start; y (n,): their labels; norm: in which rows are compared.
+    shape: of one sample as the model takes it.
     """
 
     def __init__(
-        self, predictor: Predictor, x0: Array, y: NDArray[np.intp], region: Region, *, limit: int, norm: str
+        self,
+        predictor: Predictor,
+        x0: Array,
+        y: NDArray[np.intp],
+        region: Region,
+        *,
+        limit: int,
+        norm: str,
+        shape: tuple[int, ...],
     ) -> None:
         self.x0, self.y, self.region, self.norm = x0, y, region, norm
         self.spent = np.zeros(len(x0), dtype=np.intp)
         self.best = x0.copy()
         self.distance = np.full(len(x0), np.inf)
         self._predictor, self._limit = predictor, limit
-        self._shape = (-1, *predictor_shape(predictor, x0))
+        self._shape = (-1, *shape)
 
     @property
     def left(self) -> NDArray[np.intp]:
@@ -115,11 +125,11 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
         shape = np.shape(x)
         if len(shape) < 2 or np.shape(y) != shape[:1]:
             raise DataError(f"samples of shape {shape} and labels of shape {np.shape(y)} do not go together")
-        x0 = np.array(x, dtype=np.float64).reshape(shape[0], -1)
+        x0 = np.array(x, dtype=np.float64).reshape(shape[0], math.prod(shape[1:]))
         truth = np.asarray(y, dtype=np.intp)
         if x0.shape[1] != region.width:
             raise DataError(f"samples have {x0.shape[1]} values each and the region describes {region.width}")
-        oracle = Oracle(_shaped(predictor, shape[1:]), x0, truth, region, limit=self.max_queries, norm=self.norm)
+        oracle = Oracle(predictor, x0, truth, region, limit=self.max_queries, norm=self.norm, shape=shape[1:])
         everyone = np.arange(len(x0))
         first = oracle.labels(x0, everyone) if len(x0) else truth
         right = np.flatnonzero(first == truth)
@@ -133,14 +143,3 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
         self, oracle: Oracle, live: NDArray[np.intp], first: NDArray[np.intp], generator: np.random.Generator
     ) -> None:
         """Ask ``oracle.wrong`` about rows for the samples ``live`` (k,), whose labels ``first`` (n,) are known to be right."""
-
-
-def predictor_shape(predictor: Predictor, x0: Array) -> tuple[int, ...]:
-    """Return the shape of one sample as the predictor takes it: flat, unless it was told otherwise."""
-    return getattr(predictor, "sample_shape", x0.shape[1:])
-
-
-def _shaped(predictor: Predictor, shape: tuple[int, ...]) -> Predictor:
-    if len(shape) > 1:
-        predictor.sample_shape = shape  # type: ignore[attr-defined]
-    return predictor

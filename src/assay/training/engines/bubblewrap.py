@@ -15,7 +15,7 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cach
 _UNSHARE = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
 
 
-class Bubblewrap(Engine, name="bubblewrap", mitigations=("AML.M0005", "AML.M0018")):
+class Bubblewrap(Engine, name="bubblewrap", mitigations=("AML.M0005", "AML.M0011")):
     """Run the job in user, mount, process, network, IPC and UTS namespaces of its own."""
 
     rank: ClassVar[int | None] = 1

@@ -18,7 +18,7 @@ _SYSTEM = (
 )  # fmt: skip
 
 
-class Landlock(Engine, name="landlock", mitigations=("AML.M0005", "AML.M0018")):
+class Landlock(Engine, name="landlock", mitigations=("AML.M0005", "AML.M0011")):
     """Run the job under a Landlock ruleset and a seccomp filter: no network, one writable folder."""
 
     rank: ClassVar[int | None] = 2

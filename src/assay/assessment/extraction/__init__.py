@@ -1,0 +1,1 @@
+"""Extraction attacks, one module an attack: how many answers are enough to copy the model."""

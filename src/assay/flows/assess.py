@@ -1,0 +1,134 @@
+"""Assessing: first whether the evaluation is valid, then the attacks; a failure of the first voids the second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.assessment.assessment import Assessment
+from assay.assessment.assessment import assess as attack
+from assay.contract.contract import Contract, Kind
+from assay.contract.encode import encode, labels
+from assay.core.clock import Clock, system_clock
+from assay.core.evidence import Evidence
+from assay.data.sources import read_table
+from assay.data.validity import check_validity, voids
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from assay.contract.region import Region
+    from assay.models.refit import Refit
+    from assay.training.refit import IsolatedRefit
+
+
+def assess(
+    model: object,
+    *,
+    train: tuple[object, object],
+    test: tuple[object, object],
+    contract: Contract | None = None,
+    region: Region | None = None,
+    refit: Refit | None = None,
+    profile: str = "quick",
+    goals: Sequence[str] = (),
+    seed: int = 0,
+    clock: Clock = system_clock,
+    progress: Callable[[str], None] | None = None,
+) -> Assessment:
+    """Attack a model and return evidence on robustness, privacy and integrity, each measure with its interval.
+
+    The split is judged first (``data.validity``): leakage, overlap or a wrong split void every measure after it.
+    model, train, test, contract, region, refit, profile, goals, seed: as in ``assay.assessment.assessment.assess``.
+    Raises DataError, SettingError, UnsupportedError.
+    """
+    x_train, y_train = _encoded(train, contract)
+    x_test, y_test = _encoded(test, contract)
+    validity = check_validity(x_train, y_train, x_test, y_test, contract, clock=clock)  # type: ignore[arg-type]
+    found = attack(
+        model, train=(x_train, y_train), test=(x_test, y_test), contract=contract, region=region, refit=refit,
+        profile=profile, goals=goals, seed=seed, void=voids(validity), clock=clock, progress=progress,
+    )  # fmt: skip
+    return Assessment((validity, *found.evidence), found.curves)
+
+
+def assess_files(
+    model: Path,
+    train: Path,
+    test: Path,
+    contract: Path,
+    *,
+    recipe: str = "",
+    goals: Sequence[str] = (),
+    profile: str = "quick",
+    report: Path | None = None,
+    engine: str = "auto",
+    seed: int = 0,
+    clock: Clock = system_clock,
+    progress: Callable[[str], None] | None = None,
+) -> Assessment:
+    """Assess a model file on two tables and write ``report`` when it is named. recipe: ``file.py:function``."""
+    from assay.flows.report import assessment_report
+
+    described = Contract.read(contract)
+    refit = shadow_fits(recipe, described, engine=engine) if recipe else None
+    found = assess(
+        str(model), train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
+        profile=profile, goals=goals, seed=seed, clock=clock, progress=progress,
+    )  # fmt: skip
+    if report is not None:
+        assessment_report(report, found, title=model.name, made=clock())
+    return found
+
+
+def shadow_fits(recipe: str, contract: Contract, *, engine: str = "auto") -> IsolatedRefit:
+    """Return what fits ``recipe`` (``file.py:function``) again in the sandbox, told of the contract's columns."""
+    from assay.training.refit import IsolatedRefit
+
+    file, _, function = recipe.partition(":")
+    names, categorical = columns_of(contract)
+    classes = len(contract.target.classes) if contract.target else 0
+    return IsolatedRefit(
+        f"{Path(file).resolve()}:{function or 'build'}", engine=engine, classes=classes, columns=names,
+        categorical=categorical,
+    )  # fmt: skip
+
+
+def columns_of(contract: Contract) -> tuple[list[str], list[int]]:
+    """Return the names of the features, and the positions of those that hold categories."""
+    features = contract.features
+    return [f.name for f in features], [i for i, f in enumerate(features) if f.kind is Kind.CATEGORY]
+
+
+def splits_of(contract: Contract, train: object, test: object) -> dict[str, tuple[object, object]]:
+    """Return the group and time columns of both tables, as ``check_validity`` takes them."""
+    from assay.contract.contract import Role
+
+    found: dict[str, tuple[object, object]] = {}
+    for role, argument in ((Role.GROUP, "groups"), (Role.TIME, "times")):
+        names = [c.name for c in contract.columns if c.role is role]
+        if names and all(names[0] in getattr(t, "column_names", ()) for t in (train, test)):
+            found[argument] = (_column(train, names[0]), _column(test, names[0]))
+    return found
+
+
+def judge_split(contract: Contract, train: object, test: object, *, clock: Clock) -> Evidence:
+    """Return the evidence on whether a split of two Arrow tables can be believed."""
+    pairs = [(encode(contract, t), labels(contract, t)) for t in (train, test)]
+    given = splits_of(contract, train, test)
+    return check_validity(*pairs[0], *pairs[1], contract, clock=clock, **given)  # type: ignore[arg-type]
+
+
+def _column(table: object, name: str) -> object:
+    return table.column(name).to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
+
+
+def _encoded(pair: tuple[object, object], contract: Contract | None) -> tuple[NDArray[np.float64], object]:
+    import numpy as np
+
+    x, y = pair
+    if contract is not None and not isinstance(x, np.ndarray):
+        return encode(contract, x), labels(contract, x) if y is None else np.asarray(y)
+    return np.asarray(x, dtype=np.float64), np.asarray(y)

@@ -1,0 +1,313 @@
+"""The way through, from the data to the gate: what ``assay run`` does, stage by stage.
+
+check data -> judge the split -> train in isolation -> scan -> convert -> assess -> fit guards -> sign -> register
+-> gate -> report. A stage whose inputs have not changed is skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from assay.artifacts.oms import sign_model
+from assay.artifacts.scan import scan
+from assay.assessment.assessment import Assessment
+from assay.assessment.assessment import assess as attack
+from assay.assessment.curves import Curve
+from assay.contract.validate import check
+from assay.core.clock import Clock, system_clock
+from assay.core.digest import digest_file, digest_tree
+from assay.core.errors import Refused
+from assay.core.evidence import Evidence, Subject
+from assay.core.files import write_record, write_text
+from assay.core.finding import Finding, Severity
+from assay.core.measure import Verdict
+from assay.core.statement import Statement
+from assay.data.validity import voids
+from assay.flows.assess import columns_of, judge_split, shadow_fits
+from assay.flows.convert import convert_rows
+from assay.flows.identity import Identity
+from assay.flows.project import Project
+from assay.flows.release import Candidate, judge, register_candidate
+from assay.flows.report import run_report
+from assay.flows.stages import Memory, Report, Stage
+from assay.flows.work import Work
+from assay.gateway.guard import fit_guards, guards_of
+from assay.models.predictor import predictor
+from assay.monitoring.baseline import baseline
+from assay.registry.gate import GateReport
+from assay.training.job import train
+from assay.training.provenance import provenance
+
+_PARITY_ROWS = 20_000
+
+Result = tuple[str, dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. passed: the gate lets the model through, as soon as somebody approves it."""
+
+    project: Project
+    stages: tuple[Stage, ...]
+    gate: GateReport
+    version: int
+    assessment: Assessment
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate refuses nothing; what is uncertain is left to a person."""
+        return self.gate.verdict in {Verdict.PASS, Verdict.UNCERTAIN}
+
+    def to_json(self) -> dict[str, object]:
+        """Return the run as plain data."""
+        return {
+            "project": self.project.name,
+            "version": self.version,
+            "verdict": self.gate.verdict.value,
+            "stages": [
+                {"name": s.name, "status": s.status, "detail": s.detail, "seconds": round(s.seconds, 3)}
+                for s in self.stages
+            ],
+            "measures": [m.to_json() for m in self.assessment.measures],
+            "gate": self.gate.to_json(),
+            "report": str(self.project.report),
+        }
+
+    def title(self) -> str:
+        """Return what the table of the gate is about, in one line."""
+        return (
+            f"{self.project.name} version {self.version} against {self.project.policy.name}: {self.gate.verdict.value}"
+        )
+
+    def closing(self) -> str:
+        """Return what to do next."""
+        report = f"Report: {self.project.report}"
+        if not self.passed:
+            return f"{report}\nNot released: see what failed above, or change the policy on purpose."
+        return f"{report}\nNext: somebody else than {self.project.author} runs `assay approve`, then `assay promote`."
+
+
+def run_project(
+    project: Project,
+    *,
+    report: Report,
+    engine: str = "auto",
+    profile: str | None = None,
+    clock: Clock = system_clock,
+) -> RunResult:
+    """Take a project through every stage up to the gate. report: told (name, status, detail) of each.
+
+    Raises AssayError of the stage that could not be done; nothing half-written is left behind.
+    """
+    memory = Memory(project.state / "stages", report)
+    found = register_project(project, memory, engine=engine, profile=profile, clock=clock)
+    version, gate = judge(project, clock=clock)
+    memory.note("gate", f"version {version}: {gate.verdict.value}")
+    result = RunResult(project, tuple(memory.stages), gate, version, found)
+    run_report(project.report, result, clock())
+    report("report", "done", str(project.report))
+    return result
+
+
+def register_project(
+    project: Project, memory: Memory, *, engine: str = "auto", profile: str | None = None, clock: Clock = system_clock
+) -> Assessment:
+    """Take a project through every stage up to the registry; return all evidence and the curves."""
+    work = Work(project, engine, profile or project.profile)
+    identity = Identity.of(project)
+    memory.run("data", work.data, lambda: _check_data(work, clock))
+    split = memory.run("validity", work.data, lambda: _judge(work, clock))
+    served = _served(work, memory, _model(work, memory, clock), clock)
+    model = digest_file(served)
+    attacked = memory.run(
+        "assess",
+        {**work.digests, "model": model, "profile": work.profile, "seed": project.seed, "void": split.text("void")},
+        lambda: _attack(work, served, void=split.text("void"), clock=clock, report=memory.report),
+    )
+    guards = str(sorted(project.guards.items()))
+    memory.run(
+        "guards",
+        {**work.data, "model": model, "guards": guards, "seed": project.seed},
+        lambda: _prepare(work, served),
+        outputs=(work.model_folder,),
+    )
+    memory.run(
+        "sign",
+        {"files": digest_tree(work.model_folder), "key": identity.pipeline.public.id},
+        lambda: _sign(work, identity),
+        outputs=(work.signature,),
+    )
+    subject = Subject("model.onnx", model)
+    evidence = tuple(_bound(e, subject) for stage in memory.stages for e in stage.evidence)
+    made = tuple(Statement.from_json(s) for stage in memory.stages if (s := stage.result.get("statement")))
+    candidate = Candidate(project, subject, evidence, made, work.digests)
+    depends = {
+        "model": model,
+        "author": project.author,
+        "evidence": [e.to_json() for e in evidence],
+        "made": [s.to_json() for s in made],
+        "database": project.database,
+    }
+    memory.run("register", depends, lambda: _register(candidate, identity, clock))
+    return Assessment(evidence, _curves(attacked))
+
+
+def _register(candidate: Candidate, identity: Identity, clock: Clock) -> Result:
+    number = register_candidate(candidate, identity, clock)
+    return f"{candidate.project.name} version {number}, {len(candidate.evidence)} pieces of evidence", {}
+
+
+def _bound(evidence: Evidence, model: Subject) -> Evidence:
+    """Return evidence on the data or the training as evidence on the model that came of them."""
+    if any(s.digest == model.digest for s in evidence.subjects):
+        return evidence
+    return replace(evidence, subjects=(model, *evidence.subjects))
+
+
+def _curves(stage: Stage) -> tuple[Curve, ...]:
+    held = stage.result.get("curves")
+    return tuple(Curve.from_json(c) for c in held) if isinstance(held, list) else ()
+
+
+def _check_data(work: Work, clock: Clock) -> Result:
+    bad = []
+    evidence = []
+    for path in (work.project.train, work.project.test):
+        quarantine = work.place("quarantine", f"{path.stem}.parquet")
+        quarantine.parent.mkdir(parents=True, exist_ok=True)
+        found = check(path, work.contract, clock=clock, quarantine=quarantine)
+        share = found.measure("bad_rows")
+        bad.append(f"{path.name}: {share.estimate:.2%} of {share.n} rows break the contract" if share else path.name)
+        evidence.append(found)
+    return "; ".join(bad), {"evidence": [e.to_json() for e in evidence]}
+
+
+def _judge(work: Work, clock: Clock) -> Result:
+    found = replace(judge_split(work.contract, *work.tables, clock=clock), subjects=work.data_subjects)
+    why = voids(found)
+    rows = f"{len(work.train[0])} training and {len(work.test[0])} test rows"
+    return (f"void, {why}" if why else f"{rows}, nothing leaks"), {"evidence": [found.to_json()], "void": why}
+
+
+def _model(work: Work, memory: Memory, clock: Clock) -> Path:
+    """Return the model file that the project makes or names; a named one is scanned before anything opens it."""
+    project = work.project
+    if project.artifact is not None:
+        artifact = project.artifact
+        if artifact.suffix != ".onnx":
+            memory.run("scan artifact", {"artifact": digest_file(artifact)}, lambda: _admit(artifact, clock))
+        return artifact
+    folder = work.place("train")
+    memory.run(
+        "train",
+        {**work.digests, "seed": project.seed, "engine": work.engine, "author": project.author},
+        lambda: _train(work, folder, clock),
+        outputs=(folder / "model.joblib",),
+    )
+    return folder / "model.joblib"
+
+
+def _train(work: Work, folder: Path, clock: Clock) -> Result:
+    project = work.project
+    names, categorical = columns_of(work.contract)
+    started = clock()
+    made = train(
+        project.recipe, *work.train, output=folder, seed=project.seed, engine=work.engine, columns=names,
+        categorical=categorical,
+    )  # fmt: skip
+    subject = Subject("model.joblib", digest_file(made.model))
+    statement = provenance(
+        subject, recipe=project.recipe, datasets={k: work.digests[k] for k in ("train", "contract")},
+        seed=project.seed, isolation=made.isolation, started=started, finished=clock(), who=project.author,
+    )  # fmt: skip
+    engine = str(made.isolation.get("engine", "none"))
+    findings: tuple[Finding, ...] = ()
+    if engine == "none":
+        findings = (
+            Finding(
+                "unconfined-training", Severity.MEDIUM, "the recipe ran with all the rights of its user", project.recipe,
+                "Install bubblewrap, or `pip install 'assay[sandbox]'`",
+            ),
+        )  # fmt: skip
+    evidence = Evidence(
+        "training", (subject, *work.data_subjects[:1]), clock(), techniques=("AML.T0018", "AML.T0010"), findings=findings,
+        parameters={"isolation": dict(made.isolation), "estimator": str(made.summary.get("estimator", ""))},
+    )  # fmt: skip
+    detail = f"{made.summary.get('estimator', 'model')} on {made.summary.get('rows')} rows, isolation: {engine}"
+    return detail, {"evidence": [evidence.to_json()], "statement": statement.to_json()}
+
+
+def _served(work: Work, memory: Memory, model: Path, clock: Clock) -> Path:
+    """Return the model in the format that is served, converted in the sandbox unless it is ONNX already, and scanned."""
+    if model.suffix != ".onnx":
+        folder = work.place("onnx")
+        memory.run(
+            "convert",
+            {"model": digest_file(model), **work.data, "engine": work.engine},
+            lambda: _convert(work, model, folder, clock),
+            outputs=(folder / "model.onnx",),
+        )
+        model = folder / "model.onnx"
+    memory.run("scan", {"model": digest_file(model)}, lambda: _scan(model, clock))
+    return model
+
+
+def _convert(work: Work, model: Path, folder: Path, clock: Clock) -> Result:
+    rows = np.concatenate([work.test[0], work.train[0]])[:_PARITY_ROWS]
+    evidence = convert_rows(model, rows, folder, engine=work.engine, clock=clock)
+    far = evidence.measure("max_probability_difference")
+    detail = f"model.onnx differs by at most {far.estimate:.2g} on {far.n} rows" if far else "model.onnx"
+    return detail, {"evidence": [evidence.to_json()]}
+
+
+def _scan(path: Path, clock: Clock) -> Result:
+    found = scan(path, clock=clock)
+    return f"{path.name}: {(found.parameters or {}).get('verdict')}", {"evidence": [found.to_json()]}
+
+
+def _admit(path: Path, clock: Clock) -> Result:
+    """Scan a file that would execute when it is opened; it goes no further unless it is clean."""
+    found = scan(path, clock=clock)
+    verdict = (found.parameters or {}).get("verdict")
+    if verdict != "clean":
+        worst = found.findings[0].message if found.findings else "it cannot be read"
+        raise Refused(f"the scan says {verdict}: {worst}", where=str(path), remedy="Look with `assay scan --explain`")
+    return f"{path.name}: clean", {}
+
+
+def _attack(work: Work, model: Path, *, void: str, clock: Clock, report: Report) -> Result:
+    recipe = work.project.recipe
+    refit = shadow_fits(recipe, work.contract, engine=work.engine) if recipe else None
+    found = attack(
+        str(model), train=work.train, test=work.test, contract=work.contract, refit=refit, profile=work.profile,
+        seed=work.project.seed, void=void, clock=clock, progress=lambda goal: report("assess", "working", goal),
+    )  # fmt: skip
+    about = (Subject("model.onnx", digest_file(model)), *work.data_subjects)
+    evidence = [replace(e, subjects=about).to_json() for e in found.evidence]
+    lead = [found.measure(n) for n in ("quality.auc", "quality.average_precision")]
+    detail = ", ".join(f"{m.name.partition('.')[2].replace('_', ' ')} {m.estimate:.3f}" for m in lead if m)
+    return detail or "see the report", {"evidence": evidence, "curves": [c.to_json() for c in found.curves]}
+
+
+def _prepare(work: Work, model: Path) -> Result:
+    """Lay out what is served: the model, its contract, the fitted guards, the baseline of drift."""
+    guards = guards_of(work.project.guards)
+    x = work.train[0]
+    answers = predictor(str(model)).labels(x)
+    folder = work.model_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model, folder / "model.onnx")
+    write_text(folder / "contract.yaml", work.contract.to_yaml())
+    fitted = fit_guards(guards, work.contract, x, seed=work.project.seed)
+    write_record(folder / "guards.json", {"settings": dict(work.project.guards), "fitted": fitted})
+    write_record(folder / "baseline.json", baseline(work.contract, x, answers).to_json())
+    return f"{', '.join(g.name for g in guards)}; baseline of {len(x)} rows", {}
+
+
+def _sign(work: Work, identity: Identity) -> Result:
+    sign_model(work.model_folder, identity.pipeline, work.signature)
+    return f"OpenSSF model signature, key {identity.pipeline.public.id[:12]}", {}

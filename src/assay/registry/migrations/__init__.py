@@ -1,0 +1,1 @@
+"""Steps that bring a registry's data base to the present form; forward only."""
