@@ -6,6 +6,8 @@ The short way in; everything else is reachable by its room's name::
     assay.check(batch, contract)                      # -> Evidence
     assay.scan("model.joblib")                        # -> Evidence
     assay.predictor(model, budget=2000)               # -> Predictor
+    assay.verify("release/", policy="policy.yaml")     # -> VerifiedRelease, or raises Refused
+    assay.assess(model, train=(X, y), test=(Xt, yt), contract=contract)               # -> Assessment
     assay.HopSkipJump(max_queries=500)(predictor, X, y, assay.Region.of(contract))    # -> AttackResult
 
 Importing this package reads no file, starts no thread and loads no heavy library: every name below is
@@ -19,6 +21,7 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
+    "Assessment": "assay.assessment.assessment",
     "AssayError": "assay.core.errors",
     "Contract": "assay.contract.contract",
     "Digest": "assay.core.digest",
@@ -28,9 +31,11 @@ _HOME = {
     "Measure": "assay.core.measure",
     "Refused": "assay.core.errors",
     "Region": "assay.contract.region",
+    "assess": "assay.flows.assess",
     "check": "assay.contract.validate",
     "predictor": "assay.models.predictor",
     "scan": "assay.artifacts.scan",
+    "verify": "assay.flows.release",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are text

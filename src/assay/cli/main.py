@@ -15,13 +15,13 @@ from assay import __version__
 from assay.core.errors import AssayError
 
 _NOT_COMMANDS = {"main", "output"}
-_HELP = """Assay checks tables, trains in isolation, and scans and converts models without trusting them.
+_HELP = """Assay takes a model from raw data to a guarded endpoint, and measures how robust, private and intact it is.
 
 \b
 Start here:
+  assay demo                               see the whole way, in half a minute
+  assay quickstart TABLE --target COLUMN   do it with your own CSV or Parquet file
   assay scan MODEL                         is this model file safe to load?
-  assay data infer TABLE --target COLUMN   describe your own CSV or Parquet file
-  assay train recipe.py:build TABLE        fit a recipe without network
 
 \b
 Exit codes: 0 clean; 1 findings, or refused by a policy or gate;

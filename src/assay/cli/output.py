@@ -31,6 +31,8 @@ _STYLES = {
     "unsupported": "yellow",
 }
 
+_FILE_WIDTH = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -65,7 +67,10 @@ class Output:
         )
         for row in rows:
             table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
-        Console(file=sys.stdout).print(table)
+        # The first column names things, and a cut name cannot be looked up; a file has no width to keep to.
+        table.columns[0].overflow, table.columns[0].no_wrap = "fold", True
+        console = Console(file=sys.stdout)
+        Console(file=sys.stdout, width=None if console.is_terminal else _FILE_WIDTH).print(table)
 
     def document(self, record: object) -> None:
         """Print the answer as one JSON document, if JSON was asked for."""

@@ -24,11 +24,11 @@ _folder = click.option(
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 def demo(output: Output, folder: Path, seed: int) -> int:
-    """Show the whole way on built-in data, from a table to a guarded endpoint, in about two minutes.
+    """See the whole way on built-in data, from table to endpoint.
 
-    Checks a table, trains in isolation, attacks, scans, signs, gates, approves and serves a model, attacks it
-    again through the endpoint, tampers with it and shows that it is refused. Leaves report.html, release/
-    and log/ in the folder.
+    In half a minute: checks a table, trains in isolation, attacks, scans, signs, gates, approves and serves a
+    model, attacks it again through the endpoint, tampers with it and shows that it is refused. Leaves
+    report.html, release/ and log/ in the folder.
     """
     from assay.flows.demo import run_demo
 
@@ -57,10 +57,11 @@ def demo(output: Output, folder: Path, seed: int) -> int:
 def quickstart(
     output: Output, table: Path, target: str, folder: Path | None, group: str, time: str, seed: int, isolation: str
 ) -> int:
-    """Make a project of your own CSV or Parquet TABLE and run it; nothing needs editing.
+    """Make a project of your own TABLE and run it.
 
-    Infers the contract, splits the rows, writes assay.yaml, contract.yaml, policy.yaml and recipe.py for you to
-    edit, and then does what `assay run` does. Exit code 0 or 1, as the policy says.
+    TABLE is CSV or Parquet; nothing needs editing. Infers the contract, splits the rows, writes assay.yaml,
+    contract.yaml, policy.yaml and recipe.py for you to edit, and then does what `assay run` does. Exit code 0 or
+    1, as the policy says.
     """
     from assay.flows.quickstart import make_project
 
@@ -73,7 +74,10 @@ def quickstart(
 @click.argument("name", required=False)
 @_folder
 def init(output: Output, name: str | None, folder: Path) -> int:
-    """Write a project to fill in: assay.yaml, contract.yaml, policy.yaml and recipe.py, each explained inside."""
+    """Write a project to fill in.
+
+    Writes assay.yaml, contract.yaml, policy.yaml and recipe.py, each explained inside; what is there is kept.
+    """
     from assay.flows.quickstart import write_blank
 
     written = write_blank(folder, name or folder.resolve().name)
@@ -90,10 +94,11 @@ def init(output: Output, name: str | None, folder: Path) -> int:
 )
 @click.option("--profile", default=None, type=click.Choice(["quick", "standard", "deep"]), help="How hard to attack.")
 def run(output: Output, folder: Path, isolation: str, profile: str | None) -> int:
-    """Do every stage from the data to the gate, skipping what has not changed.
+    """Do every stage from the data to the gate.
 
-    Check data, judge the evaluation, train in isolation, convert to a safe format, scan, assess, sign,
-    register, gate. Ends with a table of measures against the policy. Exit 0: the gate passes; 1: it does not.
+    Stages whose inputs have not changed are skipped: check data, judge the evaluation, train in isolation,
+    convert to a safe format, scan, assess, sign, register, gate. Ends with a table of measures against the
+    policy. Exit 0: the gate passes; 1: it does not.
     """
     return _run(output, folder, isolation, profile)
 
@@ -114,7 +119,7 @@ def _run(output: Output, folder: Path, isolation: str, profile: str | None) -> i
 @command("status")
 @_folder
 def status(output: Output, folder: Path) -> int:
-    """Show what the project holds: versions and their gates, approvals, release, alerts and open incidents."""
+    """Show versions, release, alerts and open incidents."""
     from assay.flows.status import project_status
 
     state = project_status(folder)

@@ -1,4 +1,4 @@
-"""``register``, ``gate``, ``approve``, ``reject``, ``revoke``, ``promote``, ``verify``, ``people``: from a model to a release."""
+"""From a registered model to a release: gate, decisions, publishing, verifying, and who may decide."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _reason = click.option("--reason", required=True, help="Why, in words; recorded 
     "--isolation", default="auto", show_default=True, help="Sandbox engine; 'none' runs unconfined and is recorded."
 )
 def register(output: Output, folder: Path, isolation: str) -> int:
-    """Do every stage up to the registry: a version with its signed evidence, not judged yet.
+    """Do every stage up to the registry.
 
-    Stages whose inputs have not changed are skipped. Judge the version with `assay gate`.
+    Leaves a version with its signed evidence, not judged yet. Stages whose inputs have not changed are skipped.
+    Judge the version with `assay gate`.
     """
     from assay.flows.project import Project
     from assay.flows.run import register_project
@@ -42,7 +43,10 @@ def register(output: Output, folder: Path, isolation: str) -> int:
 @_dir
 @_version
 def gate(output: Output, folder: Path, number: int | None) -> int:
-    """Hold a registered version against policy.yaml; exit 0 when nothing is refused, else 1."""
+    """Hold a registered version against policy.yaml.
+
+    Exit 0 when nothing is refused (what is uncertain is left to a person), else 1.
+    """
     from assay.cli.show import gate_rows
     from assay.core.measure import Verdict
     from assay.flows.project import Project
@@ -65,64 +69,31 @@ def gate(output: Output, folder: Path, number: int | None) -> int:
 def approve(
     output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str, accept_uncertain: bool
 ) -> int:
-    """Approve a version, signed with your key. Whoever made the model cannot approve it."""
-    return _decide(output, folder, number, person, key, reason, "approve", accept_uncertain)
+    """Approve a version, signed with your key. Whoever made the model cannot approve it.""" return _decide(output,
+    folder, number, person, key, reason, "approve", accept_uncertain)
 
-
-@command("reject")
-@_dir
-@_version
-@_as
-@_key
-@_reason
-def reject(output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str) -> int:
-    """Reject a version for good, signed with your key."""
+    @command("reject") @_dir @_version @_as @_key @_reason def reject(output: Output, folder: Path, number: int |
+    None, person: str, key: Path, reason: str) -> int: """Reject a version for good, signed with your key."""
     return _decide(output, folder, number, person, key, reason, "reject", False)
 
+    @command("revoke") @_dir @_version @_as @_key @_reason def revoke(output: Output, folder: Path, number: int |
+    None, person: str, key: Path, reason: str) -> int: """Revoke an approved or released version, signed with your
+    key.""" return _decide(output, folder, number, person, key, reason, "revoke", False)
 
-@command("revoke")
-@_dir
-@_version
-@_as
-@_key
-@_reason
-def revoke(output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str) -> int:
-    """Revoke an approved or released version, signed with your key."""
-    return _decide(output, folder, number, person, key, reason, "revoke", False)
-
-
-def _decide(
-    output: Output,
-    folder: Path,
-    number: int | None,
-    person: str,
-    key: Path,
-    reason: str,
-    decision: str,
-    uncertain: bool,
-) -> int:
-    from assay.core.keys import PrivateKey
-    from assay.flows.project import Project
+    def _decide( output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str, decision:
+    str, uncertain: bool, ) -> int: from assay.core.keys import PrivateKey from assay.flows.project import Project
     from assay.flows.release import approve as decide
 
-    made = decide(
-        Project.read(folder), person, PrivateKey.read(key), reason=reason, decision=decision, number=number,
-        accept_uncertain=uncertain,
-    )  # fmt: skip
-    output.document({"person": made.person, "decision": made.decision.value, "reason": made.reason})
-    output.text(
-        f"{made.person}: {made.decision.value}. Next: assay promote"
-        if decision == "approve"
-        else f"{made.person}: {made.decision.value}"
-    )
-    return 0
+    made = decide( Project.read(folder), person, PrivateKey.read(key), reason=reason, decision=decision,
+    number=number, accept_uncertain=uncertain, ) # fmt: skip output.document({"person": made.person, "decision":
+    made.decision.value, "reason": made.reason}) output.text( f"{made.person}: {made.decision.value}. Next: assay
+    promote" if decision == "approve" else f"{made.person}: {made.decision.value}" ) return 0
 
+    @command("promote") @_dir @_version def promote(output: Output, folder: Path, number: int | None) -> int:
+    """Publish an approved version as release/.
 
-@command("promote")
-@_dir
-@_version
-def promote(output: Output, folder: Path, number: int | None) -> int:
-    """Publish an approved version as release/, with every statement in the transparency log."""
+    Every statement goes into the transparency log, and the release is verified before it replaces an older one.
+    """
     from assay.flows.project import Project
     from assay.flows.release import promote as publish
 
@@ -160,7 +131,10 @@ def verify(output: Output, release: Path, trust: Path | None, policy: Path | Non
 
 @click.group("people")
 def people() -> None:
-    """Who may approve: names, keys and roles, kept in trust.json of the project folder."""
+    """Say who may approve.
+
+    Names, keys and roles are kept in trust.json of the project folder.
+    """
 
 
 @command("add")

@@ -31,9 +31,10 @@ def serve(
     output: Output, release: Path | None, folder: Path, trust: Path | None, keys: Path | None, events: Path | None,
     host: str, port: int, cert: str, cert_key: str, rate: float, burst: float, principal: str, check: bool,
 ) -> int:  # fmt: skip
-    """Serve RELEASE (default: release/ of the project) behind its guards; refuse one that does not verify.
+    """Serve RELEASE behind its guards.
 
-    Callers give their key in X-API-Key. First make one: assay serve --new-key NAME
+    By default release/ of the project. One that does not verify is refused, and again every few seconds. Callers
+    give their key in X-API-Key. First make one: assay serve --new-key NAME
     """
     from assay.flows.serve import Place, new_key, serve_place
 
@@ -57,9 +58,10 @@ def serve(
 @click.option("--since", type=click.DateTime(), help="Only events from this time on (UTC).")
 @click.option("--seed", default=0, show_default=True, help="Seed of the tests.")
 def monitor(output: Output, folder: Path, events: Path | None, since: object, seed: int) -> int:
-    """Compare recorded traffic with the training data: drift, reject rate, alerts; open incidents for them.
+    """Compare recorded traffic with the training data.
 
-    Exit 0 when no alert fired, 1 when one did.
+    Measures drift and the reject rate, raises alerts, and opens an incident for each. Exit 0 when no alert fired,
+    1 when one did.
     """
     from datetime import datetime, timezone
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from assay.cli.output import Output
 from assay.core.evidence import Evidence, merge_findings
 from assay.core.finding import Severity
+from assay.core.measure import Verdict
 
 if TYPE_CHECKING:
     from assay.flows.monitor import Watch
@@ -32,9 +33,17 @@ def show_measures(output: Output, items: Sequence[Evidence], closing: str) -> in
 
 
 def gate_rows(report: GateReport) -> list[tuple[object, ...]]:
-    """Return the rows of a gate's report as cells: measure, estimate, interval, policy, verdict, why."""
+    """Return the rows of a gate's report as cells: measure, estimate, interval, policy, verdict, why.
+
+    Controls that only had to speak, and did, share one row.
+    """
     rows: list[tuple[object, ...]] = []
+    spoke = [row.subject for row in report.rows if row.estimate is None and row.verdict is Verdict.PASS]
+    if spoke:
+        rows.append((f"{len(spoke)} controls", "", "", "must have been checked", "pass", ", ".join(spoke)))
     for row in report.rows:
+        if row.estimate is None and row.verdict is Verdict.PASS:
+            continue
         known = row.estimate is not None
         interval = f"[{row.low:.3g}, {row.high:.3g}]" if row.low is not None and row.high is not None else ""
         rows.append(

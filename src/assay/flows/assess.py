@@ -11,9 +11,11 @@ from assay.assessment.assessment import assess as attack
 from assay.contract.contract import Contract, Kind
 from assay.contract.encode import encode, labels
 from assay.core.clock import Clock, system_clock
-from assay.core.evidence import Evidence
+from assay.core.digest import digest_file
+from assay.core.evidence import Evidence, Subject
 from assay.data.sources import read_table
 from assay.data.validity import check_validity, voids
+from assay.models.predictor import Predictor, predictor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,13 +37,14 @@ def assess(
     profile: str = "quick",
     goals: Sequence[str] = (),
     seed: int = 0,
+    subjects: tuple[Subject, ...] = (),
     clock: Clock = system_clock,
     progress: Callable[[str], None] | None = None,
 ) -> Assessment:
     """Attack a model and return evidence on robustness, privacy and integrity, each measure with its interval.
 
     The split is judged first (``data.validity``): leakage, overlap or a wrong split void every measure after it.
-    model, train, test, contract, region, refit, profile, goals, seed: as in ``assay.assessment.assessment.assess``.
+    model, train, test, contract, region, refit, profile, goals, seed, subjects: as in ``assay.assessment.assessment.assess``.
     Raises DataError, SettingError, UnsupportedError.
     """
     x_train, y_train = _encoded(train, contract)
@@ -49,13 +52,14 @@ def assess(
     validity = check_validity(x_train, y_train, x_test, y_test, contract, clock=clock)  # type: ignore[arg-type]
     found = attack(
         model, train=(x_train, y_train), test=(x_test, y_test), contract=contract, region=region, refit=refit,
-        profile=profile, goals=goals, seed=seed, void=voids(validity), clock=clock, progress=progress,
+        profile=profile, goals=goals, seed=seed, void=voids(validity), subjects=subjects, clock=clock,
+        progress=progress,
     )  # fmt: skip
     return Assessment((validity, *found.evidence), found.curves)
 
 
 def assess_files(
-    model: Path,
+    model: str,
     train: Path,
     test: Path,
     contract: Path,
@@ -63,24 +67,34 @@ def assess_files(
     recipe: str = "",
     goals: Sequence[str] = (),
     profile: str = "quick",
+    key: str = "",
     report: Path | None = None,
     engine: str = "auto",
     seed: int = 0,
     clock: Clock = system_clock,
     progress: Callable[[str], None] | None = None,
 ) -> Assessment:
-    """Assess a model file on two tables and write ``report`` when it is named. recipe: ``file.py:function``."""
+    """Assess a model file or endpoint on two tables, and write ``report`` when it is named.
+
+    recipe: ``file.py:function``. key: of the endpoint.
+    """
     from assay.flows.report import assessment_report
 
     described = Contract.read(contract)
     refit = shadow_fits(recipe, described, engine=engine) if recipe else None
+    about = (Subject(Path(model).name, digest_file(model)),) if Path(model).is_file() else ()
     found = assess(
-        str(model), train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
-        profile=profile, goals=goals, seed=seed, clock=clock, progress=progress,
+        _target(model, described, key),
+        train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
+        profile=profile, goals=goals, seed=seed, subjects=about, clock=clock, progress=progress,
     )  # fmt: skip
     if report is not None:
-        assessment_report(report, found, title=model.name, made=clock())
+        assessment_report(report, found, title=Path(model).name, made=clock())
     return found
+
+
+def _target(model: str, contract: Contract, key: str) -> Predictor:
+    return predictor(model, contract=contract, key=key) if key else predictor(model, contract=contract)
 
 
 def shadow_fits(recipe: str, contract: Contract, *, engine: str = "auto") -> IsolatedRefit:

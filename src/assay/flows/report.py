@@ -71,7 +71,8 @@ def _facts(evidence: Sequence[Evidence]) -> tuple[tuple[str, str], ...]:
         if item.control == "training":
             confined = held.get("isolation")
             engine = confined.get("engine", "") if isinstance(confined, dict) else ""
-            facts += [("Estimator", str(held.get("estimator", ""))), ("Trained under", str(engine))]
+            estimator = str(held.get("estimator", "")).rpartition(".")[2]
+            facts += [("Estimator", estimator), ("Trained under", str(engine))]
         if item.control == "data.validity":
             facts.append(("Rows", f"{held.get('train_rows')} trained on, {held.get('test_rows')} held out"))
         if item.control == "quality":

@@ -237,7 +237,8 @@ def _train(work: Work, folder: Path, clock: Clock) -> Result:
         "training", (subject, *work.data_subjects[:1]), clock(), techniques=("AML.T0018", "AML.T0010"), findings=findings,
         parameters={"isolation": dict(made.isolation), "estimator": str(made.summary.get("estimator", ""))},
     )  # fmt: skip
-    detail = f"{made.summary.get('estimator', 'model')} on {made.summary.get('rows')} rows, isolation: {engine}"
+    kind = str(made.summary.get("estimator", "model")).rpartition(".")[2]
+    detail = f"{kind} on {made.summary.get('rows')} rows, isolation: {engine}"
     return detail, {"evidence": [evidence.to_json()], "statement": statement.to_json()}
 
 

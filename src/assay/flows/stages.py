@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from assay import __version__
 from assay.core.digest import Digest, digest_record
 from assay.core.errors import AssayError
 from assay.core.evidence import Evidence
@@ -61,7 +62,7 @@ class Memory:
         work: returns (detail, result as plain JSON); it may raise AssayError, which is reported and raised on.
         outputs: files the stage writes; their digests are remembered, so that an edited one is made again.
         """
-        key = str(digest_record({"stage": name, **{k: _plain(v) for k, v in depends.items()}}))
+        key = str(digest_record({"stage": name, "assay": __version__, **{k: _plain(v) for k, v in depends.items()}}))
         kept = self.folder / f"{name}.json"
         started = time.perf_counter()
         remembered = _recall(kept, key, outputs)

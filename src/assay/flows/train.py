@@ -6,11 +6,17 @@ from pathlib import Path
 
 from assay.contract.contract import Contract
 from assay.contract.encode import encode, labels
+from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_file
+from assay.core.evidence import Subject
 from assay.core.files import write_record
+from assay.core.keys import PrivateKey
+from assay.core.statement import Envelope
 from assay.data.sources import dataset_digest, read_table
+from assay.flows.assess import columns_of
 from assay.training.isolation import Limits
 from assay.training.job import train
+from assay.training.provenance import provenance
 
 
 def train_table(
@@ -23,15 +29,21 @@ def train_table(
     seed: int = 0,
     seconds: float = 600,
     memory_mb: int = 8192,
+    author: str = "",
+    key: PrivateKey | None = None,
+    clock: Clock = system_clock,
 ) -> dict[str, object]:
     """Return the record of a training: model and data digests, seed, isolation in force; also written beside the model.
 
-    recipe: ``file.py:function`` or ``file.py`` (then ``build``). Raises DataError, ContractError or JobError.
+    recipe: ``file.py:function`` or ``file.py`` (then ``build``). author: who trains ("": the account). key: signs the
+    statement in ``provenance.json``, which has no signature without it. Raises DataError, ContractError or JobError.
     """
     file, _, function = recipe.partition(":")
     described = Contract.read(contract)
     rows = read_table(table)
     reference = f"{Path(file).resolve()}:{function or 'build'}"
+    names, categorical = columns_of(described)
+    started = clock()
     trained = train(
         reference,
         encode(described, rows),
@@ -40,7 +52,15 @@ def train_table(
         seed=seed,
         engine=engine,
         limits=Limits(seconds=seconds, memory_mb=memory_mb),
+        columns=names,
+        categorical=categorical,
     )
+    statement = provenance(
+        Subject("model.joblib", digest_file(trained.model)), recipe=reference,
+        datasets={"table": dataset_digest(table), "contract": described.digest()}, seed=seed,
+        isolation=trained.isolation, started=started, finished=clock(), who=author,
+    )  # fmt: skip
+    write_record(folder / "provenance.json", Envelope.of(statement, *([key] if key else [])).to_json())
     record: dict[str, object] = {
         "model": str(trained.model),
         "model_digest": str(digest_file(trained.model)),

@@ -221,7 +221,7 @@ measures:
   - {measure: "poisoning.auc_drop@flip0.1,*", at_most: 0.1}
 
   # The converted model is the trained one.
-  - {measure: label_agreement, at_least: 0.99, optional: true}
+  - {measure: label_agreement, at_least: 0.98, optional: true}
 
 # Controls that must have spoken, completely, about this very model.
 require: [data.contract, data.validity, scan, quality, evasion, membership, extraction, poisoning]
