@@ -17,7 +17,9 @@ _by = click.option("--by", required=True, help="Who does this; recorded.")
 
 @click.group("incident")
 def incident() -> None:
-    """Open, follow and close incidents; each follows a playbook, and each step is recorded with who did it.
+    """Open, follow and close incidents.
+
+    Each follows a playbook, and each step is recorded with who did it.
 
     Incidents are kept as one JSON record each in .assay/incidents of the project folder.
     """

@@ -19,9 +19,9 @@ _key = click.option(
 
 @click.group("log")
 def log() -> None:
-    """Verify and show the transparency log: static files, checked offline against one key.
+    """Verify and show the transparency log.
 
-    The key reads name+hash+base64; get it from somewhere other than the log itself.
+    It is static files, checked offline against one key. The key reads name+hash+base64; get it from somewhere other than the log itself.
     """
 
 

@@ -28,14 +28,17 @@ def demo(output: Output, folder: Path, seed: int) -> int:
 
     In half a minute: checks a table, trains in isolation, attacks, scans, signs, gates, approves and serves a
     model, attacks it again through the endpoint, tampers with it and shows that it is refused. Leaves
-    report.html, release/ and log/ in the folder.
+    report.html, release/
+    and log/ in the folder.
     """
     from assay.flows.demo import run_demo
 
     result = run_demo(folder, seed=seed, report=output.stage)
     output.document(result.to_json())
     output.text(
-        f"\nDone in {result.seconds:.0f} s. Look at {folder / 'report.html'}, then try: assay verify {folder / 'release'}"
+        f"\nDone in {result.seconds:.0f} s. Look at {folder / 'report.html'}, then try: assay verify {
+            folder / 'release'
+        }"
     )
     return 0
 
@@ -60,8 +63,8 @@ def quickstart(
     """Make a project of your own TABLE and run it.
 
     TABLE is CSV or Parquet; nothing needs editing. Infers the contract, splits the rows, writes assay.yaml,
-    contract.yaml, policy.yaml and recipe.py for you to edit, and then does what `assay run` does. Exit code 0 or
-    1, as the policy says.
+    contract.yaml, policy.yaml and recipe.py for you to
+    edit, and then does what `assay run` does. Exit code 0 or 1, as the policy says.
     """
     from assay.flows.quickstart import make_project
 
@@ -96,9 +99,9 @@ def init(output: Output, name: str | None, folder: Path) -> int:
 def run(output: Output, folder: Path, isolation: str, profile: str | None) -> int:
     """Do every stage from the data to the gate.
 
-    Stages whose inputs have not changed are skipped: check data, judge the evaluation, train in isolation,
-    convert to a safe format, scan, assess, sign, register, gate. Ends with a table of measures against the
-    policy. Exit 0: the gate passes; 1: it does not.
+    Stages whose inputs have not changed are skipped. Check data, judge the evaluation, train in isolation,
+    convert to a safe format, scan, assess, sign,
+    register, gate. Ends with a table of measures against the policy. Exit 0: the gate passes; 1: it does not.
     """
     return _run(output, folder, isolation, profile)
 

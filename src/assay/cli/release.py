@@ -69,27 +69,63 @@ def gate(output: Output, folder: Path, number: int | None) -> int:
 def approve(
     output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str, accept_uncertain: bool
 ) -> int:
-    """Approve a version, signed with your key. Whoever made the model cannot approve it.""" return _decide(output,
-    folder, number, person, key, reason, "approve", accept_uncertain)
+    """Approve a version, signed with your key. Whoever made the model cannot approve it."""
+    return _decide(output, folder, number, person, key, reason, "approve", accept_uncertain)
 
-    @command("reject") @_dir @_version @_as @_key @_reason def reject(output: Output, folder: Path, number: int |
-    None, person: str, key: Path, reason: str) -> int: """Reject a version for good, signed with your key."""
+
+@command("reject")
+@_dir
+@_version
+@_as
+@_key
+@_reason
+def reject(output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str) -> int:
+    """Reject a version for good, signed with your key."""
     return _decide(output, folder, number, person, key, reason, "reject", False)
 
-    @command("revoke") @_dir @_version @_as @_key @_reason def revoke(output: Output, folder: Path, number: int |
-    None, person: str, key: Path, reason: str) -> int: """Revoke an approved or released version, signed with your
-    key.""" return _decide(output, folder, number, person, key, reason, "revoke", False)
 
-    def _decide( output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str, decision:
-    str, uncertain: bool, ) -> int: from assay.core.keys import PrivateKey from assay.flows.project import Project
+@command("revoke")
+@_dir
+@_version
+@_as
+@_key
+@_reason
+def revoke(output: Output, folder: Path, number: int | None, person: str, key: Path, reason: str) -> int:
+    """Revoke an approved or released version, signed with your key."""
+    return _decide(output, folder, number, person, key, reason, "revoke", False)
+
+
+def _decide(
+    output: Output,
+    folder: Path,
+    number: int | None,
+    person: str,
+    key: Path,
+    reason: str,
+    decision: str,
+    uncertain: bool,
+) -> int:
+    from assay.core.keys import PrivateKey
+    from assay.flows.project import Project
     from assay.flows.release import approve as decide
 
-    made = decide( Project.read(folder), person, PrivateKey.read(key), reason=reason, decision=decision,
-    number=number, accept_uncertain=uncertain, ) # fmt: skip output.document({"person": made.person, "decision":
-    made.decision.value, "reason": made.reason}) output.text( f"{made.person}: {made.decision.value}. Next: assay
-    promote" if decision == "approve" else f"{made.person}: {made.decision.value}" ) return 0
+    made = decide(
+        Project.read(folder), person, PrivateKey.read(key), reason=reason, decision=decision, number=number,
+        accept_uncertain=uncertain,
+    )  # fmt: skip
+    output.document({"person": made.person, "decision": made.decision.value, "reason": made.reason})
+    output.text(
+        f"{made.person}: {made.decision.value}. Next: assay promote"
+        if decision == "approve"
+        else f"{made.person}: {made.decision.value}"
+    )
+    return 0
 
-    @command("promote") @_dir @_version def promote(output: Output, folder: Path, number: int | None) -> int:
+
+@command("promote")
+@_dir
+@_version
+def promote(output: Output, folder: Path, number: int | None) -> int:
     """Publish an approved version as release/.
 
     Every statement goes into the transparency log, and the release is verified before it replaces an older one.
@@ -109,9 +145,10 @@ def approve(
 @click.option("--trust", type=click.Path(path_type=Path), help="Trusted keys.  [default: trust.json beside RELEASE]")
 @click.option("--policy", type=click.Path(path_type=Path), help="Also hold the release's evidence against this policy.")
 def verify(output: Output, release: Path, trust: Path | None, policy: Path | None) -> int:
-    """Verify a RELEASE folder offline: model, signature, statements, gate, approvals, log proofs.
+    """Verify a RELEASE folder offline.
 
-    Exit 0 when everything holds. Exit 1 when anything does not, saying what; one flipped byte is enough.
+    Checks model, signature, statements, gate, approvals, log proofs. Exit 0 when everything holds. Exit 1 when
+    anything does not, saying what; one flipped byte is enough.
     """
     from assay.flows.release import verify as check
 
@@ -123,9 +160,8 @@ def verify(output: Output, release: Path, trust: Path | None, policy: Path | Non
         "statements": [e.control for e in found.evidence],
     }  # fmt: skip
     output.document(record)
-    output.text(
-        f"ok: {found.name} version {found.version} by {found.author}, approved by {people}, gate {found.gate.verdict.value}"
-    )
+    gate_says = found.gate.verdict.value
+    output.text(f"ok: {found.name} version {found.version} by {found.author}, approved by {people}, gate: {gate_says}")
     return 0
 
 

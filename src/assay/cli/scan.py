@@ -24,10 +24,12 @@ _FAIL_ON = {"malicious": 4, "suspicious": 3, "error": 2, "unsupported": 1}
     help="Worst verdict that is let pass is the one below.",
 )
 def scan(output: Output, paths: tuple[Path, ...], sarif: Path | None, explain: bool, fail_on: str) -> int:
-    """Say what loading model files would do, without executing them; folders and archives are searched.
+    """Say what loading model files would do.
 
-    Formats are told by content: pickle, joblib, NumPy, torch, ONNX, safetensors, skops, XGBoost, LightGBM, archives.
-    Exit 1 when a file is malicious or suspicious; 3 when a file could not be examined; what cannot be read never passes.
+    Nothing is executed; folders and archives are searched. Formats are told by content: pickle, joblib, NumPy,
+    torch, ONNX, safetensors, skops, XGBoost, LightGBM, archives.
+    Exit 1 when a file is malicious or suspicious; 3 when a file could not be examined; what cannot be read never
+    passes.
     """
     from assay.artifacts.report import FileVerdict
     from assay.artifacts.scan import explain as explain_path

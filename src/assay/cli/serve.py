@@ -33,8 +33,8 @@ def serve(
 ) -> int:  # fmt: skip
     """Serve RELEASE behind its guards.
 
-    By default release/ of the project. One that does not verify is refused, and again every few seconds. Callers
-    give their key in X-API-Key. First make one: assay serve --new-key NAME
+    By default release/ of the project. One that does not verify is refused, and it is verified again every few
+    seconds. Callers give their key in X-API-Key. First make one: assay serve --new-key NAME
     """
     from assay.flows.serve import Place, new_key, serve_place
 
@@ -60,8 +60,7 @@ def serve(
 def monitor(output: Output, folder: Path, events: Path | None, since: object, seed: int) -> int:
     """Compare recorded traffic with the training data.
 
-    Measures drift and the reject rate, raises alerts, and opens an incident for each. Exit 0 when no alert fired,
-    1 when one did.
+    Measures drift and the reject rate, raises alerts, and opens an incident for each. Exit 0 when no alert fired, 1 when one did.
     """
     from datetime import datetime, timezone
 

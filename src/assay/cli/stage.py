@@ -20,41 +20,75 @@ _path = click.Path(path_type=Path)
 def data() -> None:
     """Describe and check tables."""
 
-    @command("infer") @click.argument("table", type=_path) @click.option("--target", required=True, help="Column
-    to predict.") @click.option( "-o", "--output", "target_file", type=_path, default=Path("contract.yaml"),
-    show_default=True, help="File to write." ) def infer(output: Output, table: Path, target: str, target_file:
-    Path) -> int: """Write a first contract for TABLE: types, ranges, categories, nulls, ids, dates. Review it
-    before use.""" from assay.contract.contract import Contract from assay.core.files import write_text
 
-    contract = Contract.infer(table, target) write_text(target_file, contract.to_yaml())
-    output.document({"contract": contract.to_json(), "file": str(target_file)}) output.text(f"wrote {target_file}:
-    {len(contract.features)} features, target {target!r}") return 0
+@command("infer")
+@click.argument("table", type=_path)
+@click.option("--target", required=True, help="Column to predict.")
+@click.option(
+    "-o", "--output", "target_file", type=_path, default=Path("contract.yaml"), show_default=True, help="File to write."
+)
+def infer(output: Output, table: Path, target: str, target_file: Path) -> int:
+    """Write a first contract for TABLE: types, ranges, categories, nulls, ids, dates. Review it before use."""
+    from assay.contract.contract import Contract
+    from assay.core.files import write_text
 
-    @command("check") @click.argument("table", type=_path) @_contract @click.option("--quarantine", type=_path,
-    help="Parquet file for the rows that break the contract, with the reasons.") def check(output: Output, table:
-    Path, contract: Path | None, quarantine: Path | None) -> int: """Check TABLE against a contract, in one pass
-    whatever the number of checks. Exit 1 when a row breaks it.""" from assay.cli.show import show_evidence from
-    assay.contract.contract import Contract from assay.contract.validate import check as check_table
+    contract = Contract.infer(table, target)
+    write_text(target_file, contract.to_yaml())
+    output.document({"contract": contract.to_json(), "file": str(target_file)})
+    output.text(f"wrote {target_file}: {len(contract.features)} features, target {target!r}")
+    return 0
 
-    evidence = check_table(table, Contract.read(contract or Path("contract.yaml")), quarantine=quarantine) return
-    show_evidence(output, evidence)
 
-    data.add_command(infer) data.add_command(check)
+@command("check")
+@click.argument("table", type=_path)
+@_contract
+@click.option("--quarantine", type=_path, help="Parquet file for the rows that break the contract, with the reasons.")
+def check(output: Output, table: Path, contract: Path | None, quarantine: Path | None) -> int:
+    """Check TABLE against a contract, in one pass whatever the number of checks. Exit 1 when a row breaks it."""
+    from assay.cli.show import show_evidence
+    from assay.contract.contract import Contract
+    from assay.contract.validate import check as check_table
 
-    @command("train") @click.argument("recipe") @click.argument("table", type=_path) @_contract @click.option(
-    "-o", "--output", "folder", type=_path, default=Path("trained"), show_default=True, help="Folder to write." )
-    @_engine @_seed @click.option("--seconds", default=600, show_default=True, help="Time limit.") @click.option("
-    --memory", default=8192, show_default=True, help="Memory limit in MiB.") @click.option("--author", default="",
-    help="Who trains; recorded. [default: your account]") @click.option("--key", type=_path, help="Private key
-    that signs the provenance statement.") def train( output: Output, recipe: str, table: Path, contract: Path |
-    None, folder: Path, isolation: str, seed: int, seconds: int, memory: int, author: str, key: Path | None, ) ->
-    int: """Train RECIPE on TABLE in isolation.
+    evidence = check_table(table, Contract.read(contract or Path("contract.yaml")), quarantine=quarantine)
+    return show_evidence(output, evidence)
+
+
+data.add_command(infer)
+data.add_command(check)
+
+
+@command("train")
+@click.argument("recipe")
+@click.argument("table", type=_path)
+@_contract
+@click.option(
+    "-o", "--output", "folder", type=_path, default=Path("trained"), show_default=True, help="Folder to write."
+)
+@_engine
+@_seed
+@click.option("--seconds", default=600, show_default=True, help="Time limit.")
+@click.option("--memory", default=8192, show_default=True, help="Memory limit in MiB.")
+@click.option("--author", default="", help="Who trains; recorded.  [default: your account]")
+@click.option("--key", type=_path, help="Private key that signs the provenance statement.")
+def train(
+    output: Output,
+    recipe: str,
+    table: Path,
+    contract: Path | None,
+    folder: Path,
+    isolation: str,
+    seed: int,
+    seconds: int,
+    memory: int,
+    author: str,
+    key: Path | None,
+) -> int:
+    """Train RECIPE on TABLE in isolation.
 
     RECIPE is file.py:function. The job has no network, and writes to its output folder only.
-
-    Leaves the model; training.json: digests of data, contract, recipe and model, the seed, the isolation in
-    force; and provenance.json: the same as an in-toto statement (SLSA provenance), with code commit and
-    environment. Exit 1 when the recipe fails or breaks its confinement; nothing is left behind then.
+    Leaves the model; training.json: digests of data, contract, recipe and model, the seed, the isolation in force; and
+    provenance.json: the same as an in-toto statement (SLSA provenance), with code commit and environment.
+    Exit 1 when the recipe fails or breaks its confinement; nothing is left behind then.
     """
     from assay.core.keys import PrivateKey
     from assay.flows.train import train_table
@@ -88,7 +122,6 @@ def convert(output: Output, model: Path, rows: Path, contract: Path | None, fold
     """Convert a scikit-learn MODEL to ONNX in isolation.
 
     MODEL is a .joblib file, opened inside the sandbox only; both models are compared on real rows.
-
     Leaves model.onnx, which holds no code, and conversion.json: parent, child, and their measured difference.
     Exit 1 when the two disagree, or when the model cannot be opened within its confinement.
     """
