@@ -35,11 +35,8 @@ def demo(output: Output, folder: Path, seed: int) -> int:
 
     result = run_demo(folder, seed=seed, report=output.stage)
     output.document(result.to_json())
-    output.text(
-        f"\nDone in {result.seconds:.0f} s. Look at {folder / 'report.html'}, then try: assay verify {
-            folder / 'release'
-        }"
-    )
+    report, release = folder / "report.html", folder / "release"
+    output.text(f"\nDone in {result.seconds:.0f} s. Look at {report}, then try: assay verify {release}")
     return 0
 
 

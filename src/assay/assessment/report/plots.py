@@ -54,7 +54,7 @@ def draw(curve: Curve, key: str) -> Html:
         return Html("")
     import matplotlib as mpl
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "assay", "text.parse_math": False, "path.simplify": True}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "assay", "text.parse_math": False, "path.simplify": True}
     # Labels may hold characters that the measuring font lacks; the reader's font draws them.
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -117,7 +117,8 @@ def _places(values: Array, *, log: bool) -> NDArray[np.intp]:
     seen = np.log10(np.maximum(values, _SMALLEST)) if log else values
     seen = np.nan_to_num(seen, nan=0.0)
     reach = float(np.ptp(seen)) or 1.0
-    return ((seen - seen.min()) / reach * _GRID).astype(np.intp)
+    places: NDArray[np.intp] = ((seen - seen.min()) / reach * _GRID).astype(np.intp)
+    return places
 
 
 def _floor(lines: list[tuple[Array, Array, Array, Array]], axis: int) -> float:
@@ -131,11 +132,9 @@ def _floor(lines: list[tuple[Array, Array, Array, Array]], axis: int) -> float:
 
 
 def _render(curve: Curve, lines: list[tuple[Array, Array, Array, Array]]) -> str:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE, layout="constrained")
-    canvas = FigureCanvasSVG(figure)
     figure.patch.set_visible(False)
     axes = figure.add_subplot()
     floors = [_floor(lines, 0), _floor(lines, 1)]
@@ -148,7 +147,7 @@ def _render(curve: Curve, lines: list[tuple[Array, Array, Array, Array]]) -> str
     _scales(axes, curve, lines, floors)
     _dress(axes, curve)
     out = io.StringIO()
-    canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return out.getvalue()
 
 
