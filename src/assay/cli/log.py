@@ -21,7 +21,8 @@ _key = click.option(
 def log() -> None:
     """Verify and show the transparency log.
 
-    It is static files, checked offline against one key. The key reads name+hash+base64; get it from somewhere other than the log itself.
+    It is static files, checked offline against one key. The key reads name+hash+base64; get it from somewhere
+    other than the log itself.
     """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,13 +151,14 @@ class _Demo:
             url = f"{base}/v2/models/{app.model}"
             self.say("serve", "done", f"{url}, keys for {', '.join(secrets)}")
 
-            def endpoint(name: str) -> Predictor:
-                return predictor(url, contract=work.contract, key=secrets[name])
-
-            self.honest(work, endpoint("honest"))
-            self.steal(work, endpoint("thief"))
-            self.evade(work, endpoint("evader"))
-            self.harm_live(project, endpoint("honest"), work)
+            for name, act in (
+                ("honest", self.honest),
+                ("thief", self.steal),
+                ("evader", self.evade),
+                ("honest", self.harm_live),
+            ):
+                with closing(predictor(url, contract=work.contract, key=secrets[name])) as endpoint:
+                    act(work, endpoint)
 
     def honest(self, work: Work, endpoint: Predictor) -> None:
         """Send test rows one by one, as a clinic would."""
@@ -206,9 +208,9 @@ class _Demo:
             f"{int(bare.success.sum())} without at {near[1]:.2f}; {guarded.refused} of {guarded.queries} queries refused",
         )  # fmt: skip
 
-    def harm_live(self, project: Project, endpoint: Predictor, work: Work) -> None:
+    def harm_live(self, work: Work, endpoint: Predictor) -> None:
         """Flip a byte of the model while it is served: the gateway must stop answering."""
-        model = project.release / "model" / "model.onnx"
+        model = work.project.release / "model" / "model.onnx"
         kept = model.read_bytes()
         try:
             flip(model)

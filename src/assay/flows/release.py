@@ -57,13 +57,19 @@ class Candidate:
 
 
 def register_candidate(candidate: Candidate, identity: Identity, clock: Clock) -> int:
-    """Register a candidate with its signed statements; return the version's number, the same for the same model."""
+    """Register a candidate with its signed statements; return the version's number, the same for the same model.
+
+    A statement that is there already is not signed again, so that what was judged and approved stays good.
+    """
     project, subject = candidate.project, candidate.subject
     with open_registry(project, clock) as registry:
         lineage = {k: str(v) for k, v in candidate.lineage.items()}
         version = registry.register(project.name, subject.digest, project.author, lineage)
+        known = registry.statements(version)
         for name, statement in _statements(candidate).items():
-            registry.add_statement(version, name, Envelope.of(statement, identity.pipeline))
+            envelope = Envelope.of(statement, identity.pipeline)
+            if name not in known or known[name].payload != envelope.payload:
+                registry.add_statement(version, name, envelope)
     return version.number
 
 
@@ -123,6 +129,10 @@ def approve(
         )
     with open_registry(project, clock) as registry:
         version = registry.version(project.name, number)
+        if version.state in {"rejected", "revoked"}:
+            raise Refused(
+                f"version {version.number} was {version.state} for good", reason="state", remedy="Train another"
+            )
         subject = Subject("model.onnx", version.digest)
         gate, _ = _judged(registry, version, identity)
         envelope = decide(

@@ -144,21 +144,9 @@ def register_project(
     subject = Subject("model.onnx", model)
     evidence = tuple(_bound(e, subject) for stage in memory.stages for e in stage.evidence)
     made = tuple(Statement.from_json(s) for stage in memory.stages if (s := stage.result.get("statement")))
-    candidate = Candidate(project, subject, evidence, made, work.digests)
-    depends = {
-        "model": model,
-        "author": project.author,
-        "evidence": [e.to_json() for e in evidence],
-        "made": [s.to_json() for s in made],
-        "database": project.database,
-    }
-    memory.run("register", depends, lambda: _register(candidate, identity, clock))
+    number = register_candidate(Candidate(project, subject, evidence, made, work.digests), identity, clock)
+    memory.note("register", f"{project.name} version {number}, {len(evidence)} pieces of evidence")
     return Assessment(evidence, _curves(attacked))
-
-
-def _register(candidate: Candidate, identity: Identity, clock: Clock) -> Result:
-    number = register_candidate(candidate, identity, clock)
-    return f"{candidate.project.name} version {number}, {len(candidate.evidence)} pieces of evidence", {}
 
 
 def _bound(evidence: Evidence, model: Subject) -> Evidence:

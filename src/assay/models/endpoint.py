@@ -32,7 +32,8 @@ class Endpoint(Predictor, name="endpoint"):
         self._host, self._path = parts.netloc, f"{parts.path.rstrip('/')}/infer"
         self._secure, self._timeout = parts.scheme == "https", timeout
         self._headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
-        self._connection: http.client.HTTPConnection | None = None
+        # In a list, so that limited copies of this predictor share the connection, and its end.
+        self._line: list[http.client.HTTPConnection] = []
 
     @classmethod
     def accepts(cls, model: object) -> bool:
@@ -48,9 +49,8 @@ class Endpoint(Predictor, name="endpoint"):
 
     def close(self) -> None:
         """Close the connection, if one is open."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        while self._line:
+            self._line.pop().close()
 
     def _probabilities(self, x: Array) -> Array:
         import numpy as np
@@ -90,14 +90,15 @@ class Endpoint(Predictor, name="endpoint"):
         return answer
 
     def _send(self, body: bytes) -> http.client.HTTPResponse:
-        if self._connection is None:
+        if not self._line:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            self._connection = kind(self._host, timeout=self._timeout)
+            self._line.append(kind(self._host, timeout=self._timeout))
+        connection = self._line[0]
         try:
-            self._connection.request("POST", self._path, body, self._headers)
-            return self._connection.getresponse()
+            connection.request("POST", self._path, body, self._headers)
+            return connection.getresponse()
         except http.client.RemoteDisconnected:
             # A kept connection that the server has closed meanwhile: once more, on a fresh one.
-            self._connection.close()
-            self._connection.request("POST", self._path, body, self._headers)
-            return self._connection.getresponse()
+            connection.close()
+            connection.request("POST", self._path, body, self._headers)
+            return connection.getresponse()

@@ -96,6 +96,9 @@ class Predictor(Control, package="assay.models"):
         other.budget, other.calls = Budget(limit), 0
         return other
 
+    def close(self) -> None:
+        """Let go of what the model holds open, as an endpoint does its connection."""
+
     def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:  # noqa: ARG002 - what overriders take
         """Return d(cross-entropy)/dx, shape of ``x``. Raises UnsupportedError for a model without gradients."""
         raise UnsupportedError(
