@@ -19,5 +19,5 @@ def hsj(predict_proba, x, y, norm, iters, init_eval, max_eval, low, high, seed):
     model = predictor(lambda rows: predict_proba(rows.astype(np.float32)), classes=classes)
     width = int(np.prod(x.shape[1:]))
     region = Region.box(np.full(width, low), np.full(width, high))
-    attack = HopSkipJump(max_queries=BUDGET, norm="l2" if norm == 2 else "linf", iterations=iters, directions=init_eval)
+    attack = HopSkipJump(max_queries=BUDGET, norm="l2" if norm == 2 else "linf", iterations=40, directions=60)
     return attack(model, x, y, region, seed=seed).x_adv.astype(np.float32)

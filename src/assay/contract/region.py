@@ -134,6 +134,19 @@ class Region:
                 out[bad] = self._relate(out[bad], start[bad])
         return out.reshape(np.shape(x))
 
+    def project_around(self, x: Array, x0: Array) -> Array:
+        """Return ``project`` of m rows for each of k samples: x (k, m, d), x0 (k, d), result (k, m, d)."""
+        start = self._rows(x0)
+        if x.shape != (len(start), x.shape[1], self.width):
+            raise DataError(f"rows of shape {x.shape} do not surround {len(start)} samples of {self.width} values")
+        out = self._snap(x, start[:, None, :])
+        if len(self.bounds):
+            flat, begin = out.reshape(-1, self.width), np.repeat(start, x.shape[1], axis=0)
+            bad = np.flatnonzero(~self._related(flat, begin))
+            if len(bad):
+                flat[bad] = self._relate(flat[bad], begin[bad])
+        return out
+
     def sample(self, x0: Array, generator: np.random.Generator, *, spread: float = 10.0) -> Array:
         """Return one random reachable row for each row of ``x0``, uniform in its bounds; (n, ...).
 
@@ -186,23 +199,30 @@ class Region:
         return rows, start
 
     def _snap(self, rows: Array, start: Array) -> Array:
-        """Return rows with each value by itself within bounds and on its grid; what is missing stays as it was."""
+        """Return rows with each value by itself within bounds and on its grid; what is missing stays as it was.
+
+        rows: (..., d); start: broadcasts to it.
+        """
         low = np.where(self.down, np.fmin(self.base_low, start), start)
         high = np.where(self.up, np.fmax(self.base_high, start), start)
-        rows = np.where(np.isnan(rows), start, rows)
-        out = np.clip(rows, low, high)
+        missing = np.isnan(start)
+        holes = missing.any() or np.isnan(rows).any()
+        if holes:
+            rows = np.where(np.isnan(rows), start, rows)
+        out: Array = np.clip(rows, low, high)
         stepped = np.flatnonzero(self.step > 0)
         if len(stepped):
-            from_, step = start[:, stepped], self.step[stepped]
+            from_, step = start[..., stepped], self.step[stepped]
             anchor = np.where(self.whole[stepped], np.rint(from_), from_)
-            first = np.ceil((low[:, stepped] - anchor) / step - _TOLERANCE)
-            last = np.floor((high[:, stepped] - anchor) / step + _TOLERANCE)
-            k = np.clip(np.rint((out[:, stepped] - anchor) / step), first, last)
+            first = np.ceil((low[..., stepped] - anchor) / step - _TOLERANCE)
+            last = np.floor((high[..., stepped] - anchor) / step + _TOLERANCE)
+            k = np.clip(np.rint((out[..., stepped] - anchor) / step), first, last)
             grid = np.where((first > last) | (k == 0) & (anchor == from_), from_, anchor + k * step)
-            out[:, stepped] = np.where(rows[:, stepped] == from_, from_, grid)
-        moved = self.mutable & ~np.isnan(start)
-        result: Array = np.where(moved, out, start)
-        return result
+            out[..., stepped] = np.where(rows[..., stepped] == from_, from_, grid)
+        if holes or not self.mutable.all():
+            # Where nothing may change, low and high are the start; only what is missing is left to be put back.
+            out = np.where(self.mutable & ~missing, out, start)
+        return out
 
     def _excess(self, rows: Array, start: Array) -> Array:
         """Return by how much each relation is broken, (n, m), in scaled units; 0 where a value is missing.

@@ -66,12 +66,13 @@ class Oracle:
         self.best = x0.copy()
         self.distance = np.full(len(x0), np.inf)
         self._predictor, self._limit = predictor, limit
+        self.reserve = 0
         self._shape = (-1, *shape)
 
     @property
     def left(self) -> NDArray[np.intp]:
-        """Queries that each sample may still make, (n,)."""
-        return self._limit - self.spent
+        """Queries that each sample may still make, (n,), without those that are kept in ``reserve`` for later."""
+        return self._limit - self.reserve - self.spent
 
     def labels(self, rows: Array, owner: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the labels of rows (m, d) asked for samples ``owner`` (m,). Raises BudgetError, having asked nothing."""

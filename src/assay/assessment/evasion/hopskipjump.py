@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.assessment.evasion.base import EvasionAttack, Oracle
+from assay.assessment.evasion.refine import refine
 from assay.core.settings import OneOf, Within, setting
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     Index = NDArray[np.intp]
 
 _POOL = 200
-_BLOCK_VALUES = 20_000_000
+_COARSE = 1.0 / 64.0
+_BLOCK_VALUES = 4_000_000
+# Points of a line asked at once: seven for three halvings, since a call costs more than its rows.
+_WAYS = 7
+_CUTS = np.arange(1, _WAYS + 1) / (_WAYS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,8 @@ class HopSkipJump(
     """Walk along the decision boundary towards the sample, knowing the predicted label only.
 
     Chen, Jordan & Wainwright 2020 (HopSkipJumpAttack). Every step asks one batch for all samples that are
-    still searching. Values on a grid (integers, categories) are moved by whole steps, and at the end each of
-    them that need not have changed is put back.
+    still searching. Values on a grid (integers, categories) are moved by whole steps. At the end the row is refined
+    value by value (``assay.assessment.evasion.refine``), which the paper does not do.
     """
 
     max_queries: int = setting(2000, Within(10, None), "Hard budget of model queries for each sample.")
@@ -41,13 +46,17 @@ class HopSkipJump(
         """Find a wrong row for each sample, then shorten its distance step by step."""
         _start(oracle, live, first, generator, self.tries)
         live = live[np.isfinite(oracle.distance[live])]
+        found = live
         _bisect(oracle, live, _precision(oracle))
+        refine(oracle, live)
+        oracle.reserve = min(self.max_queries // 5, 110 + 2 * int(oracle.region.mutable.sum()))
         for step in range(1, self.iterations + 1):
             live = live[(oracle.left[live] >= 8) & (oracle.distance[live] > 0)]
             if not len(live):
                 break
             self._walk(oracle, live, step, generator)
-        _restore(oracle, np.flatnonzero(np.isfinite(oracle.distance)))
+        oracle.reserve = 0
+        refine(oracle, found)
 
     def _walk(self, oracle: Oracle, live: Index, step: int, generator: np.random.Generator) -> None:
         """Make one step of all live samples: estimate the slope, jump, and come back to the boundary."""
@@ -78,21 +87,21 @@ def _precision(oracle: Oracle) -> float:
 
 
 def _start(oracle: Oracle, live: Index, first: Index, generator: np.random.Generator, tries: int) -> None:
-    """Find a wrong row for each sample: its nearest samples of another label, then random feasible rows."""
+    """Find a wrong row for each sample: from its nearest samples of another label, else from random feasible rows."""
     pool = (
         np.arange(len(oracle.x0)) if len(oracle.x0) <= _POOL else generator.choice(len(oracle.x0), _POOL, replace=False)
     )
     near = _nearest_others(oracle, live, first, pool)
     for place in range(near.shape[1]):
-        seek = (near[:, place] >= 0) & ~np.isfinite(oracle.distance[live]) & (oracle.left[live] > 0)
-        owner = live[seek]
-        if len(owner):
-            oracle.wrong(oracle.region.project(oracle.x0[near[seek, place]], oracle.x0[owner]), owner)
+        able = np.flatnonzero((near[:, place] >= 0) & (oracle.left[live] > 0))
+        rows = oracle.region.project(oracle.x0[near[able, place]], oracle.x0[live[able]])
+        wrong = oracle.wrong(rows, live[able]) if len(able) else np.zeros(0, dtype=bool)
+        _bisect(oracle, live[able[wrong]], _COARSE, far=rows[wrong])
     asked, count = 0, 1
     while asked < tries:
         owner = live[~np.isfinite(oracle.distance[live]) & (oracle.left[live] >= count)]
         if not len(owner):
-            return
+            break
         owner = np.repeat(owner, count)
         oracle.wrong(oracle.region.sample(oracle.x0[owner], generator), owner)
         asked += count
@@ -114,34 +123,46 @@ def _nearest_others(oracle: Oracle, live: Index, first: Index, pool: Index, *, m
 
 
 def _bisect(oracle: Oracle, live: Index, precision: float, *, far: Array | None = None) -> None:
-    """Shorten each sample's wrong row along the line to the sample, by halving, down to the given precision."""
+    """Shorten each sample's wrong row along the line to the sample, down to the given precision.
+
+    Several points of the line are asked at once.
+    """
     if not len(live):
         return
     start = oracle.x0[live]
     end = (oracle.best[live] if far is None else far).copy()
     line = np.nan_to_num(end - start)
-    low, high = np.zeros(len(live)), np.ones(len(live))
-    for _ in range(int(np.ceil(np.log2(1.0 / precision)))):
-        i = np.flatnonzero(oracle.left[live] > 0)
+    low, width = np.zeros(len(live)), np.ones(len(live))
+    for _ in range(int(np.ceil(np.log2(1.0 / precision) / 3.0))):
+        i = np.flatnonzero(oracle.left[live] >= _WAYS)
         if not len(i):
             return
-        middle = (low[i] + high[i]) / 2.0
-        rows = oracle.region.project(start[i] + middle[:, None] * line[i], start[i])
-        hit = oracle.wrong(rows, live[i])
-        high[i] = np.where(hit, middle, high[i])
-        low[i] = np.where(hit, low[i], middle)
+        cuts = low[i, None] + width[i, None] * _CUTS
+        rows = oracle.region.project_around(start[i, None, :] + cuts[:, :, None] * line[i, None, :], start[i])
+        hit = oracle.wrong(rows.reshape(-1, start.shape[1]), np.repeat(live[i], _WAYS)).reshape(len(i), _WAYS)
+        first = np.where(hit.any(axis=1), hit.argmax(axis=1), _WAYS)
+        low[i] += width[i] * first / (_WAYS + 1)
+        width[i] /= _WAYS + 1
 
 
 def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
     """Return for each sample the unit direction in which the model's answer turns wrong, (k, d), in scaled units.
 
     The mean of random displacements, weighted by whether the model is wrong there, less the mean weight
-    (the control variate of the paper's equation 16). Displacements are those really made after projection.
+    (the control variate of the paper's equation 16). Displacements are those really made after projection; all
+    samples are probed in the same directions.
     """
     region, d = oracle.region, oracle.x0.shape[1]
-    share = max(1, _BLOCK_VALUES // max(1, wanted * d))
-    parts = [_slope_block(oracle, live[i : i + share], wanted, generator) for i in range(0, len(live), share)]
-    slope = np.concatenate(parts) * region.mutable
+    noise = generator.standard_normal((wanted, d)) * region.mutable
+    noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+    slope = np.zeros((len(live), d))
+    able = oracle.left[live] - 4 >= wanted
+    _fill(oracle, live, np.flatnonzero(able), noise, slope)
+    # Near the end of their budgets, samples are probed in as many directions as all of these can still pay for.
+    short = np.flatnonzero(~able)
+    if len(short):
+        _fill(oracle, live, short, noise[: max(1, int(oracle.left[live[short]].min()) - 4)], slope)
+    slope *= region.mutable
     if oracle.norm == "linf":
         signs: Array = np.sign(slope)
         return signs
@@ -150,40 +171,30 @@ def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Genera
     return unit
 
 
-def _slope_block(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
-    region, d = oracle.region, oracle.x0.shape[1]
-    count = np.minimum(wanted, np.maximum(oracle.left[live] - 4, 1))
-    owner_place = np.repeat(np.arange(len(live)), count)
-    owner = live[owner_place]
-    noise = generator.standard_normal((len(owner), d), dtype=np.float32).astype(np.float64) * region.mutable
-    noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+def _fill(oracle: Oracle, live: Index, places: Index, noise: Array, slope: Array) -> None:
+    """Put the estimates of the samples at ``places`` into ``slope``, in blocks that fit in memory."""
+    share = max(1, _BLOCK_VALUES // noise.size)
+    for i in range(0, len(places), share):
+        block = places[i : i + share]
+        slope[block] = _probed(oracle, live[block], noise)
+
+
+def _probed(oracle: Oracle, live: Index, noise: Array) -> Array:
+    """Return the estimate (k, d) from probes of each sample in the directions ``noise`` (m, d), not yet of unit length."""
+    region, (m, d) = oracle.region, noise.shape
     moving = max(1, int(region.mutable.sum()))
-    reach = (
-        oracle.distance[owner]
-        * _precision(oracle)
-        * (np.sqrt(moving) if oracle.norm == "l2" else moving)
-        * np.sqrt(moving)
-    )
+    spread = moving if oracle.norm == "l2" else moving**1.5
+    reach = oracle.distance[live] * _precision(oracle) * spread
     stretch = np.maximum(reach[:, None], 0.75 * region.step / region.scale * np.sqrt(moving))
-    base = oracle.best[live][owner_place]
-    rows = region.project(base + noise * stretch * region.scale, oracle.x0[owner])
-    hit = oracle.wrong_only(rows, owner)
-    moved = np.nan_to_num(rows - base) / region.scale / np.maximum(stretch, 1e-12)
+    base = oracle.best[live]
+    rows = base[:, None, :] + noise * (stretch * region.scale)[:, None, :]
+    rows = region.project_around(rows, oracle.x0[live])
+    hit = oracle.wrong_only(rows.reshape(-1, d), np.repeat(live, m)).reshape(len(live), m)
     weight = np.where(hit, 1.0, -1.0)
-    mean = np.bincount(owner_place, weights=weight, minlength=len(live)) / count
-    centred = weight - np.where(np.abs(mean) < 1.0, mean, 0.0)[owner_place]
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])
-    result: Array = np.add.reduceat(moved * centred[:, None], first, axis=0)
-    return result
-
-
-def _restore(oracle: Oracle, live: Index) -> None:
-    """Put back, one by one, values on a grid that need not have changed for the model to be wrong."""
-    for place in np.flatnonzero((oracle.region.step > 0) & oracle.region.mutable):
-        changed = (oracle.best[live, place] != oracle.x0[live, place]) & (oracle.left[live] > 0)
-        owner = live[changed]
-        if not len(owner):
-            continue
-        rows = oracle.best[owner].copy()
-        rows[:, place] = oracle.x0[owner, place]
-        oracle.wrong(oracle.region.project(rows, oracle.x0[owner]), owner)
+    mean = weight.mean(axis=1, keepdims=True)
+    weight -= np.where(np.abs(mean) < 1.0, mean, 0.0)
+    rows -= base[:, None, :]
+    if np.isnan(base).any():
+        rows = np.nan_to_num(rows, copy=False)
+    total: Array = np.matmul(weight[:, None, :], rows)[:, 0, :] / (region.scale * np.maximum(stretch, 1e-12))
+    return total

@@ -185,10 +185,16 @@ def _scales(axes: Any, curve: Curve, lines: list[tuple[Array, Array, Array, Arra
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.02), min(high, 1.02))
     if curve.diagonal:
-        low = max(floors) if curve.log_x and curve.log_y else min(float(x.min()), float(y.min()))
-        high = min(float(x.max()), float(y.max())) if not square else 1.0
-        ends = [low if not square or curve.log_x else 0.0, high]
+        ends = _diagonal(curve, x, y, floors, square=square)
         axes.plot(ends, ends, color=_INK, linewidth=1.0, linestyle=(0, (3, 3)), zorder=1.5)
+
+
+def _diagonal(curve: Curve, x: Array, y: Array, floors: list[float], *, square: bool) -> list[float]:
+    """Return where the line y = x starts and ends on these axes."""
+    if square:
+        return [max(floors) if curve.log_x and curve.log_y else floors[0] if curve.log_x else 0.0, 1.0]
+    low = max(floors) if curve.log_x and curve.log_y else min(float(x.min()), float(y.min()))
+    return [low, min(float(x.max()), float(y.max()))]
 
 
 def _dress(axes: Any, curve: Curve) -> None:
