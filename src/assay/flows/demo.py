@@ -42,10 +42,12 @@ from assay.registry.trust import Trust
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 AUTHOR, APPROVER = "ada", "grace"
-_ROWS_ATTACKED, _QUERIES, _STOLEN = 12, 150, (100, 300)
+_ROWS_ATTACKED, _ROWS_OWNED, _QUERIES, _STOLEN = 12, 50, 150, (100, 300)
 _PATIENCE = 10.0
 _MARK = Path(".assay") / "demo"
 _RATE = Rate(per_second=50.0, burst=3_000.0)
@@ -181,8 +183,8 @@ class _Demo:
             predictor(str(work.model_folder / "model.onnx")), x[:half], x[half:], y[half:], region, seed=self.seed
         )
         self.result.measures += [_renamed(m, "endpoint") for m in behind.measures]
-        detail = f"fidelity {behind.fidelity[-1]:.3f} behind the guards, {bare.fidelity[-1]:.3f} without"
-        self.say("extraction attack", "done", f"{detail}, after {int(behind.queries[-1])} queries")
+        detail = f"fidelity {_last(behind.fidelity)} behind the guards, {_last(bare.fidelity)} without"
+        self.say("extraction attack", "done", f"{detail}, after {int(behind.queries.max(initial=0))} queries")
 
     def evade(self, work: Work, endpoint: Predictor) -> None:
         """Attack rows of one class through the endpoint, knowing the guards, and the bare model for comparison."""
@@ -191,9 +193,11 @@ class _Demo:
         x, y = work.test
         rows = np.flatnonzero(y == 1)[:_ROWS_ATTACKED]
         region, attack = Region.of(work.contract), HopSkipJump(max_queries=_QUERIES)
-        guarded = Guarded(endpoint, 1)
-        behind = attack(guarded, x[rows], y[rows], region, seed=self.seed)
-        bare = attack(predictor(str(work.model_folder / "model.onnx")), x[rows], y[rows], region, seed=self.seed)
+        guarded, model = Guarded(endpoint, 1), predictor(str(work.model_folder / "model.onnx"))
+        # The attacker owns rows of the other class, and sets out from them.
+        own = x[y == 0][:_ROWS_OWNED]
+        behind = attack(guarded, x[rows], y[rows], region, starts=own, seed=self.seed)
+        bare = attack(model, x[rows], y[rows], region, starts=own, seed=self.seed)
         for where, outcome in (("endpoint", behind), ("bare", bare)):
             broken = int((outcome.success & ~outcome.already_wrong).sum())
             low, high = clopper_pearson(broken, len(rows))
@@ -201,12 +205,12 @@ class _Demo:
             threat = "black box, knows contract and guards"
             share = broken / len(rows)
             self.result.measures.append(Measure(name, share, low, high, len(rows), seed=self.seed, threat_model=threat))
-        near = [float(np.median(o.distance[o.success])) if o.success.any() else float("inf") for o in (behind, bare)]
-        self.say(
-            "evasion attack", "done",
-            f"{int(behind.success.sum())} of {len(rows)} rows turned behind the guards at a median distance of {near[0]:.2f}, "
-            f"{int(bare.success.sum())} without at {near[1]:.2f}; {guarded.refused} of {guarded.queries} queries refused",
-        )  # fmt: skip
+        told = [
+            f"{int(o.success.sum())} of {len(rows)} rows turned {where}" + _how_far(o.distance[o.success])
+            for o, where in ((behind, "behind the guards"), (bare, "without"))
+        ]
+        asked = f"{guarded.refused} of {guarded.queries} queries refused"
+        self.say("evasion attack", "done", f"{', '.join(told)}; {asked}")
 
     def harm_live(self, work: Work, endpoint: Predictor) -> None:
         """Flip a byte of the model while it is served: the gateway must stop answering."""
@@ -288,6 +292,14 @@ def _person_key(project: Project, name: str) -> PrivateKey:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         PrivateKey.generate().write(path)
     return PrivateKey.read(path)
+
+
+def _last(values: NDArray[np.float64]) -> str:
+    return f"{values[-1]:.3f}" if len(values) else "not reached"
+
+
+def _how_far(distances: NDArray[np.float64]) -> str:
+    return f" at a median distance of {sorted(distances)[len(distances) // 2]:.2f}" if len(distances) else ""
 
 
 def _renamed(measure: Measure, where: str) -> Measure:

@@ -47,7 +47,8 @@ class Oracle:
     """Asks the model about rows on behalf of samples, within each sample's budget, and keeps the best.
 
     x0 (n, d): where the samples start; y (n,): their labels; norm: in which rows are compared.
-    shape: of one sample as the model takes it.
+    shape: of one sample as the model takes it. starts (m, d): rows that the attacker owns and believes to be of
+    another class (none: only the samples themselves are known).
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Oracle:
         limit: int,
         norm: str,
         shape: tuple[int, ...],
+        starts: Array | None = None,
     ) -> None:
         self.x0, self.y, self.region, self.norm = x0, y, region, norm
         self.spent = np.zeros(len(x0), dtype=np.intp)
@@ -67,6 +69,7 @@ class Oracle:
         self.distance = np.full(len(x0), np.inf)
         self._predictor, self._limit = predictor, limit
         self.reserve = 0
+        self.starts = np.empty((0, x0.shape[1])) if starts is None else starts
         self._shape = (-1, *shape)
 
     @property
@@ -117,11 +120,19 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
 
     @final
     def __call__(
-        self, predictor: Predictor, x: NDArray[np.floating], y: NDArray[np.integer], region: Region, *, seed: int = 0
+        self,
+        predictor: Predictor,
+        x: NDArray[np.floating],
+        y: NDArray[np.integer],
+        region: Region,
+        *,
+        starts: NDArray[np.floating] | None = None,
+        seed: int = 0,
     ) -> AttackResult:
         """Attack every sample of x (n, ...) with labels y (n,) inside ``region``; inputs are left as they are.
 
-        Raises DataError when shapes do not agree, and BudgetError when the predictor's own budget ends first.
+        starts (m, ...): rows that the attacker owns and believes to be of another class; a search may set out from
+        them. Raises DataError when shapes do not agree, and BudgetError when the predictor's own budget ends first.
         """
         shape = np.shape(x)
         if len(shape) < 2 or np.shape(y) != shape[:1]:
@@ -130,7 +141,10 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
         truth = np.asarray(y, dtype=np.intp)
         if x0.shape[1] != region.width:
             raise DataError(f"samples have {x0.shape[1]} values each and the region describes {region.width}")
-        oracle = Oracle(predictor, x0, truth, region, limit=self.max_queries, norm=self.norm, shape=shape[1:])
+        known = None if starts is None else np.array(starts, dtype=np.float64).reshape(len(starts), region.width)
+        oracle = Oracle(
+            predictor, x0, truth, region, limit=self.max_queries, norm=self.norm, shape=shape[1:], starts=known
+        )
         everyone = np.arange(len(x0))
         first = oracle.labels(x0, everyone) if len(x0) else truth
         right = np.flatnonzero(first == truth)

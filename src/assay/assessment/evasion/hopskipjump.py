@@ -87,14 +87,16 @@ def _precision(oracle: Oracle) -> float:
 
 
 def _start(oracle: Oracle, live: Index, first: Index, generator: np.random.Generator, tries: int) -> None:
-    """Find a wrong row for each sample: from its nearest samples of another label, else from random feasible rows."""
-    pool = (
-        np.arange(len(oracle.x0)) if len(oracle.x0) <= _POOL else generator.choice(len(oracle.x0), _POOL, replace=False)
-    )
-    near = _nearest_others(oracle, live, first, pool)
+    """Find a wrong row for each sample: from the nearest of another label that is known, else from random feasible rows."""
+    pool, labels = oracle.starts, np.full(len(oracle.starts), -1)
+    if not len(pool):
+        n = len(oracle.x0)
+        chosen = np.arange(n) if n <= _POOL else generator.choice(n, _POOL, replace=False)
+        pool, labels = oracle.x0[chosen], first[chosen]
+    near = _nearest_others(oracle, live, pool, labels)
     for place in range(near.shape[1]):
         able = np.flatnonzero((near[:, place] >= 0) & (oracle.left[live] > 0))
-        rows = oracle.region.project(oracle.x0[near[able, place]], oracle.x0[live[able]])
+        rows = oracle.region.project(pool[near[able, place]], oracle.x0[live[able]])
         wrong = oracle.wrong(rows, live[able]) if len(able) else np.zeros(0, dtype=bool)
         _bisect(oracle, live[able[wrong]], _COARSE, far=rows[wrong])
     asked, count = 0, 1
@@ -108,16 +110,16 @@ def _start(oracle: Oracle, live: Index, first: Index, generator: np.random.Gener
         count = min(2 * count, max(1, tries - asked))
 
 
-def _nearest_others(oracle: Oracle, live: Index, first: Index, pool: Index, *, most: int = 3) -> Index:
-    """Return the nearest pool samples that the model gives another label, (len(live), most), -1 where there is none."""
+def _nearest_others(
+    oracle: Oracle, live: Index, pool: Array, labels: NDArray[np.intp], *, most: int = 3
+) -> NDArray[np.intp]:
+    """Return which rows of the pool (m, d) with another label are nearest, (len(live), most), -1 where there is none."""
     out = np.full((len(live), most), -1, dtype=np.intp)
     for row, sample in enumerate(live):
-        others = pool[first[pool] != oracle.y[sample]]
+        others = np.flatnonzero(labels != oracle.y[sample])
         if len(others):
-            far = oracle.region.distance(
-                oracle.x0[others], np.broadcast_to(oracle.x0[sample], (len(others), oracle.x0.shape[1]))
-            )
-            chosen = others[np.argsort(far, kind="stable")[:most]]
+            x0 = np.broadcast_to(oracle.x0[sample], (len(others), pool.shape[1]))
+            chosen = others[np.argsort(oracle.region.distance(pool[others], x0), kind="stable")[:most]]
             out[row, : len(chosen)] = chosen
     return out
 
