@@ -80,7 +80,7 @@ class Oracle:
     def labels(self, rows: Array, owner: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the labels of rows (m, d) asked for samples ``owner`` (m,). Raises BudgetError, having asked nothing."""
         count = np.bincount(owner, minlength=len(self.spent))
-        if (count > self.left).any():
+        if (self.spent + count > self._limit).any():
             raise BudgetError("an attack asked beyond its budget", remedy="Report it: this is a defect of the attack")
         self.spent += count
         return self._predictor.labels(rows.reshape(self._shape))
