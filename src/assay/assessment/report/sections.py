@@ -96,9 +96,13 @@ def measures(found: Sequence[Measure]) -> Html:
             f"{m.n:,}",
             "–" if m.seed is None else str(m.seed),
             "–" if m.queries is None else f"{m.queries:,}",
-            [m.threat_model or "–", tag("span", _method(m), class_="method")],
+            # The same words row after row hide the row where they differ.
+            [
+                "as above" if before and before.threat_model == m.threat_model else m.threat_model or "–",
+                tag("span", _method(m), class_="method"),
+            ],
         )
-        for m in found
+        for before, m in zip((None, *found), found, strict=False)
     ]
     return table(heads, rows, kind="measures", numeric="Estimate,Interval,n,Seed,Queries")
 
