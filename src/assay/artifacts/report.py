@@ -73,9 +73,9 @@ class ScanReport:
 
     def to_sarif(self) -> dict[str, object]:
         """Return the report as a SARIF 2.1.0 log."""
-        from assay.artifacts.sarif import sarif_log
+        from assay.artifacts.sarif import scan_sarif
 
-        return sarif_log(self)
+        return scan_sarif(self)
 
 
 def verdict_of(findings: list[Finding], failed: bool, unsupported: bool) -> FileVerdict:

@@ -1,43 +1,16 @@
-"""Scan reports as SARIF 2.1.0 (OASIS), the format that code hosts and editors show."""
+"""Scan reports as SARIF 2.1.0."""
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
-from assay import __version__
 from assay.artifacts.report import FileReport, FileVerdict, ScanReport
-from assay.core.finding import Finding, Severity
-
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_LEVELS = {
-    Severity.NOTE: "note", Severity.LOW: "note", Severity.MEDIUM: "warning",
-    Severity.HIGH: "error", Severity.CRITICAL: "error",
-}  # fmt: skip
+from assay.core.sarif import Place, sarif_log, sarif_result
 
 
-def sarif_log(report: ScanReport) -> dict[str, object]:
+def scan_sarif(report: ScanReport) -> dict[str, object]:
     """Return a SARIF log with one result a finding, and one a file that could not be examined."""
-    results = [_result(file, f) for file in report.files for f in file.findings]
-    results += [
-        _unchecked(file) for file in report.files if file.verdict in {FileVerdict.ERROR, FileVerdict.UNSUPPORTED}
-    ]
-    rules = sorted({str(r["ruleId"]) for r in results})
-    driver = {"name": "assay", "version": __version__, "rules": [{"id": rule, "name": rule} for rule in rules]}
-    for result in results:
-        result["ruleIndex"] = rules.index(str(result["ruleId"]))
-    run = {"tool": {"driver": driver}, "results": results, "columnKind": "unicodeCodePoints"}
-    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-
-
-def _result(file: FileReport, finding: Finding) -> dict[str, object]:
-    properties = {"severity": finding.severity.value, "technique": finding.technique, "remedy": finding.remedy}
-    return {
-        "ruleId": finding.rule,
-        "level": _LEVELS[finding.severity],
-        "message": {"text": finding.message},
-        "locations": [_location(file, finding.location)],
-        "properties": {k: v for k, v in properties.items() if v},
-    }
+    results = [sarif_result(f, _place(file, f.location)) for file in report.files for f in file.findings]
+    unread = {FileVerdict.ERROR, FileVerdict.UNSUPPORTED}
+    return sarif_log([*results, *(_unchecked(file) for file in report.files if file.verdict in unread)])
 
 
 def _unchecked(file: FileReport) -> dict[str, object]:
@@ -46,14 +19,11 @@ def _unchecked(file: FileReport) -> dict[str, object]:
         "ruleId": f"scan-{file.verdict.value}",
         "level": "error",
         "message": {"text": f"The file could not be examined ({why})"},
-        "locations": [_location(file, "")],
+        "locations": [Place(file.path).to_json()],
     }
 
 
-def _location(file: FileReport, place: str) -> dict[str, object]:
-    physical: dict[str, object] = {"artifactLocation": {"uri": quote(file.path)}}
-    offset = place.rpartition("@")[2]
-    if offset.isdigit() and "!" not in place:
-        physical["region"] = {"byteOffset": int(offset)}
-    logical = [{"fullyQualifiedName": place}] if place else []
-    return {"physicalLocation": physical, **({"logicalLocations": logical} if logical else {})}
+def _place(file: FileReport, location: str) -> Place:
+    offset = location.rpartition("@")[2]
+    known = offset.isdigit() and "!" not in location
+    return Place(file.path, offset=int(offset) if known else None, inside=location)

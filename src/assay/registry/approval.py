@@ -12,7 +12,7 @@ from enum import Enum
 
 from assay.core.clock import format_time, parse_time
 from assay.core.digest import Digest
-from assay.core.errors import AssayError, Refused, VerificationError
+from assay.core.errors import AssayError, FormatError, Refused, VerificationError
 from assay.core.evidence import Subject
 from assay.core.keys import PrivateKey, PublicKey
 from assay.core.measure import Verdict
@@ -100,6 +100,8 @@ def check_approval(
         statement = envelope.verify([p.key for p in people.values()])
     except VerificationError as error:
         raise _no("is signed by nobody who is known here", "approval-signature") from error
+    except FormatError as error:
+        raise _no("is no approval", "approval-form") from error
     claim = statement.predicate
     if statement.predicate_type != APPROVAL_TYPE or not all(isinstance(claim.get(f), str) for f in _FIELDS):
         raise _no("is no approval", "approval-form")

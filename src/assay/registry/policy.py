@@ -5,14 +5,15 @@ It is a YAML file that people edit; what it says is held against evidence by ``a
 
 from __future__ import annotations
 
+import math
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
-import yaml
-
+from assay.contract.reading import parse_yaml
 from assay.core.digest import Digest, digest_record
 from assay.core.errors import InputError
 from assay.core.files import read_bytes
@@ -22,6 +23,7 @@ _LIMIT = 1 << 20
 _TOP = {"measures", "require", "findings", "evidence", "approvals"}
 _RULE = {"measure", "at_least", "at_most", "on_uncertain", "optional", "why"}
 _PERSON, _FAIL = "person", "fail"
+_MOST_DAYS, _MOST_PEOPLE = 36_500, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,10 @@ class Policy:
     def from_yaml(cls, text: str, where: str = "") -> Policy:
         """Return the policy in YAML text. Raises InputError."""
         try:
-            record = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise InputError(f"not valid YAML ({' '.join(str(error).split())[:200]})", where=where) from error
+            record, _ = parse_yaml(text, where=where)
+        except (LookupError, AttributeError, TypeError) as error:
+            # What a standard tag over the wrong text leads to, as in `!!bool x`.
+            raise InputError("not valid YAML (a tag does not fit its value)", where=where) from error
         if not isinstance(record, Mapping):
             raise InputError("should be a record with measures and require", where=where)
         _known(record, _TOP, where, "policy")
@@ -106,7 +109,7 @@ class Policy:
             tuple(_rule(rule, f"{where}: measures[{i}]") for i, rule in enumerate(rules)),
             tuple(_name(control, f"{where}: require") for control in require),
             _severity(findings.get("fail_on", "high"), f"{where}: findings.fail_on"),
-            _whole(evidence.get("max_age_days", 90), f"{where}: evidence.max_age_days"),
+            _whole(evidence.get("max_age_days", 90), f"{where}: evidence.max_age_days", _MOST_DAYS),
             _whole(approvals.get("needed", 1), f"{where}: approvals.needed"),
         )
 
@@ -130,7 +133,7 @@ class Policy:
             tuple(_rule(rule, "measures") for rule in rules),
             tuple(_name(control, "require") for control in require),
             _severity(record.get("fail_on"), "fail_on"),
-            _whole(record.get("max_age_days"), "max_age_days"),
+            _whole(record.get("max_age_days"), "max_age_days", _MOST_DAYS),
             _whole(record.get("approvals"), "approvals"),
         )
 
@@ -150,11 +153,14 @@ def _rule(record: object, where: str) -> Rule:
     if low is not None and high is not None and low > high:
         raise InputError(f"{name} cannot be at least {low:g} and at most {high:g}", where=where)
     uncertain, optional = record.get("on_uncertain", _PERSON), record.get("optional", False)
-    if uncertain not in {_PERSON, _FAIL}:
-        raise InputError(f"on_uncertain is {uncertain!r}", where=where, remedy="Use person or fail")
+    if uncertain not in [_PERSON, _FAIL]:
+        raise InputError(f"on_uncertain is {_short(uncertain)}", where=where, remedy="Use person or fail")
     if not isinstance(optional, bool):
-        raise InputError(f"optional is {optional!r}", where=where, remedy="Use true or false")
-    return Rule(name, low, high, str(uncertain), optional, str(record.get("why") or ""))
+        raise InputError(f"optional is {_short(optional)}", where=where, remedy="Use true or false")
+    why = record.get("why") or ""
+    if not isinstance(why, str) or not _utf8(why):
+        raise InputError(f"why is {_short(why)}", where=where, remedy="Say it in words")
+    return Rule(name, low, high, str(uncertain), optional, why)
 
 
 def _known(record: Mapping[str, object], known: set[str], where: str, what: str) -> None:
@@ -170,30 +176,47 @@ def _section(record: Mapping[str, object], key: str, where: str) -> Mapping[str,
 
 
 def _name(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{value!r} is no name", where=where)
+    if not isinstance(value, str) or not value.strip() or not _utf8(value):
+        raise InputError(f"{_short(value)} is no name", where=where)
     return value
 
 
 def _number(value: object, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise InputError(f"{value!r} is no number", where=where)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
+        raise InputError(f"{_short(value)} is no number", where=where)
     return float(value)
 
 
-def _whole(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"should be a whole number from 1 on, not {value!r}", where=where)
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _whole(value: object, where: str, most: int = _MOST_PEOPLE) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InputError(f"should be a whole number from 1 to {most}, not {_short(value)}", where=where)
     return value
 
 
 def _severity(value: object, where: str) -> Severity:
     known = [s.value for s in Severity]
     if value not in known:
-        raise InputError(f"{value!r} is no severity", where=where, remedy=f"Use {', '.join(known)}")
+        raise InputError(f"{_short(value)} is no severity", where=where, remedy=f"Use {', '.join(known)}")
     return Severity(value)
+
+
+def _utf8(text: str) -> bool:
+    """Return whether a text can be written: half of a surrogate pair cannot, and has no digest."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _short(value: object) -> str:
+    """Return a value for a message, cut: what a few aliases stand for may be larger than any memory."""
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()
 
 
 DEFAULT_POLICY = """\

@@ -35,7 +35,7 @@ from assay.core.files import write_bytes
 from assay.core.keys import PrivateKey, PublicKey
 from assay.core.measure import Verdict
 from assay.core.statement import Envelope, Statement
-from assay.registry.approval import Approval, check_approval
+from assay.registry.approval import Approval, Decision, check_approval
 from assay.registry.gate import GateReport
 from assay.registry.log.log import Log
 from assay.registry.log.note import VerifierKey
@@ -148,8 +148,8 @@ def verify_release(folder: str | os.PathLike[str], trust: Trust, *, now: datetim
 
     Raises VerificationError whose ``reason`` says what does not hold: no-release, file-unexpected, file-missing,
     file-changed, model-changed, release-signature, evidence-signature, gate-signature, approval-signature,
-    statement-form, other-model, log-proof, gate-missing, gate-failed, gate-statements, unapproved,
-    approval-author, approval-person, ..., release-expired.
+    statement-form, other-model, log-proof, gate-missing, gate-failed, gate-statements, unapproved (too few people
+    approved, or one rejected or revoked), approval-author, approval-person, ..., release-expired.
     """
     root = Path(folder)
     files = _read(root)
@@ -173,9 +173,9 @@ def verify_release(folder: str | os.PathLike[str], trust: Trust, *, now: datetim
     gate, policy = _gate(statements, files, subject.digest)
     approvals = _approvals(names, files, trust, subject.digest, gate, str(predicate["author"]), policy.approvals)
     _logged(files, VerifierKey.parse(trust.log))
-    if now > parse_time(str(predicate["expires"])):
+    if now > _expires(predicate):
         raise _no(MANIFEST, f"expired on {predicate['expires']}", "release-expired", "Assess the model again")
-    evidence = tuple(Evidence.from_json(s.predicate) for s in statements.values() if s.predicate_type == EVIDENCE_TYPE)
+    evidence = tuple(_evidence(name, s) for name, s in statements.items() if s.predicate_type == EVIDENCE_TYPE)
     return VerifiedRelease(release, digest_bytes(files[MANIFEST]), files, evidence, gate, policy, approvals)
 
 
@@ -235,6 +235,9 @@ def _opened(path: str, data: bytes, keys: Sequence[PublicKey], reason: str) -> S
         raise _no(path, "was changed, or is signed by nobody who is trusted", reason) from error
     except AssayError as error:
         raise _no(path, f"cannot be read: it was changed ({error.message})", "statement-form") from error
+    except ValueError as error:
+        # Texts that JSON can hold and base64 or UTF-8 cannot.
+        raise _no(path, "cannot be read: it was changed", "statement-form") from error
     if {name for name, _ in envelope.signatures} - {key.id for key in keys}:
         raise _no(path, "names a key that is not trusted", reason)
     return statement
@@ -246,6 +249,20 @@ def _predicate(release: Statement) -> Mapping[str, object]:
     if release.predicate_type != RELEASE_TYPE or not all(isinstance(predicate.get(k), t) for k, t in wanted.items()):
         raise _no(MANIFEST, "is no statement about a release", "statement-form")
     return predicate
+
+
+def _expires(predicate: Mapping[str, object]) -> datetime:
+    try:
+        return parse_time(str(predicate["expires"]))
+    except AssayError as error:
+        raise _no(MANIFEST, f"cannot be read ({error.message})", "statement-form") from error
+
+
+def _evidence(name: str, statement: Statement) -> Evidence:
+    try:
+        return Evidence.from_json(statement.predicate)
+    except AssayError as error:
+        raise _no(f"statements/{name}.json", f"cannot be read ({error.message})", "statement-form") from error
 
 
 def _subject(release: Statement, files: Mapping[str, bytes], predicate: Mapping[str, object]) -> Subject:
@@ -330,7 +347,10 @@ def _approvals(
         _opened(path, files[path], _keys(name, trust), "approval-signature")
         envelope = Envelope.from_json(parse(files[path]))
         approvals.append(check_approval(envelope, subject_digest=digest, gate=gate, author=author, people=trust.people))
-    people = {a.person for a in approvals}
+        if approvals[-1].decision is not Decision.APPROVE:
+            raise _no(path, f"{approvals[-1].person!r} decided to {approvals[-1].decision.value} it", "unapproved")
+    # Whoever has two names and one key is one person.
+    people = {trust.people[a.person].key.id for a in approvals}
     if len(people) < needed:
         raise _no("statements", f"{len(people)} of {needed} approvals are here", "unapproved", "Run `assay approve`")
     return tuple(approvals)
@@ -345,6 +365,8 @@ def _logged(files: Mapping[str, bytes], key: VerifierKey) -> None:
             read = Proof.parse(files[proof].decode("utf-8"))
             if read.text().encode() != files[proof]:
                 raise _no(proof, "is not in canonical form", "log-proof")
+            if read.extra:
+                raise _no(proof, "carries data that nobody signed", "log-proof")
             read.verify(files[path], key)
         except UnicodeDecodeError as error:
             raise _no(proof, "is no text", "log-proof") from error

@@ -26,6 +26,7 @@ from assay.core.errors import DataError, DependencyError, InputError, Refused
 from assay.core.statement import Envelope
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy.engine import Connection, Row
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -84,16 +85,21 @@ class Registry:
         self._clock = clock
         try:
             self._engine = sa.create_engine(url)
-        except (ArgumentError, NoSuchModuleError) as error:
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
             # The URL itself may hold a password: it is not quoted.
             raise InputError("not the URL of a data base", where="ASSAY_DB", remedy="As in sqlite:///file") from error
         except ImportError as error:
             raise DependencyError(f"the driver {error.name} is not installed", where="ASSAY_DB") from error
-        self._where = self._engine.url.render_as_string(hide_password=True)
+        # A password may also stand among the settings behind the question mark.
+        self._where = self._engine.url.set(query={}).render_as_string(hide_password=True)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _strict_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
         with self._begin() as connection:
-            self._migrate(connection)
+            present = self._is_present(connection)
+        if not present:
+            with self._begin(alone=True) as connection:
+                self._migrate(connection)
 
     def close(self) -> None:
         """Let go of the data base."""
@@ -104,7 +110,7 @@ class Registry:
 
         Raises Refused when it was rejected or revoked, or registered by another author.
         """
-        with self._begin() as connection:
+        with self._begin(alone=True) as connection:
             known = self._find(connection, _VERSIONS.c.name == name, _VERSIONS.c.digest == str(digest))
             if known is not None:
                 return _registered_before(known, author)
@@ -153,9 +159,9 @@ class Registry:
 
     def set_state(self, version: Version, state: str) -> None:
         """Move a version to another state. Raises Refused when that state cannot follow its present one."""
-        with self._begin() as connection:
+        with self._begin(alone=True) as connection:
             now = self._find(connection, _VERSIONS.c.id == version.id)
-            if now is None or state not in _NEXT[now.state]:
+            if now is None or state not in _NEXT.get(now.state, frozenset()):
                 present = now.state if now else "gone"
                 raise Refused(f"version {version.number} is {present} and cannot become {state}", reason="state")
             change = sa.update(_VERSIONS).where(_VERSIONS.c.id == version.id).values(state=state)
@@ -174,7 +180,7 @@ class Registry:
             "version": version.id, "name": name, "digest": str(digest_bytes(data)), "envelope": data.decode(),
             "added": format_time(self._clock()),
         }  # fmt: skip
-        with self._begin() as connection:
+        with self._begin(alone=True) as connection:
             connection.execute(sa.insert(table).values(row))
             self._note(connection, version.id, f"{table.name}: {name}")
 
@@ -194,10 +200,13 @@ class Registry:
         connection.execute(sa.insert(_HAPPENED).values(row))
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        """Yield a connection inside a transaction; errors of the data base leave as one line."""
+    def _begin(self, *, alone: bool = False) -> Iterator[Connection]:
+        """Yield a connection inside a transaction; errors of the data base leave as one line.
+
+        alone: nobody else writes to a SQLite file from here to the end, so that what is read stays true.
+        """
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(sqlite_alone=alone).begin() as connection:
                 yield connection
         except IntegrityError as error:
             raise Refused(
@@ -212,26 +221,38 @@ class Registry:
                 f"the data base is damaged ({error.orig})", where=self._where, remedy="Bring back a copy"
             ) from error
 
-    def _migrate(self, connection: Connection) -> None:
-        from alembic import command
-        from alembic.config import Config
+    def _is_present(self, connection: Connection) -> bool:
+        """Return whether the data base has the present form."""
         from alembic.runtime.migration import MigrationContext
         from alembic.script import ScriptDirectory
 
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        newest = ScriptDirectory.from_config(config).get_current_head()
-        present = MigrationContext.configure(connection).get_current_revision()
-        if present == newest:
+        newest = ScriptDirectory.from_config(self._alembic(connection)).get_current_head()
+        return MigrationContext.configure(connection).get_current_revision() == newest
+
+    def _migrate(self, connection: Connection) -> None:
+        from alembic import command
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        if self._is_present(connection):
             return
+        config = self._alembic(connection)
+        present = MigrationContext.configure(connection).get_current_revision()
         if present is not None and present not in {
             s.revision for s in ScriptDirectory.from_config(config).walk_revisions()
         }:
             raise DataError(f"was written by a newer Assay ({present})", where=self._where, remedy="Update Assay")
         self._back_up(present)
         command.upgrade(config, "head")
+
+    def _alembic(self, connection: Connection) -> Config:
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        return config
 
     def _back_up(self, revision: str | None) -> None:
         file = self._engine.url.database
@@ -258,7 +279,14 @@ def _version(row: Row[Any]) -> Version:
 
 
 def _strict_sqlite(connection: Any, _record: object) -> None:
+    # Transactions begin where `_begin_sqlite` says so, not at the first row that is written.
+    connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA busy_timeout = 5000")
     cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    alone = connection.get_execution_options().get("sqlite_alone", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if alone else "BEGIN")

@@ -1,0 +1,1 @@
+"""Supply: what a model and its pipeline depend on: configuration, dependencies, sources."""

@@ -1,0 +1,1 @@
+"""Pipeline configuration: files read into settings, environment, commands, calls and manifests, and held against checks."""
