@@ -1,0 +1,89 @@
+"""Keys and signatures from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from assay.artifacts.oms import verify_model
+from assay.cli.main import main
+from assay.core.keys import PublicKey
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main([str(a) for a in arguments])
+    said = capsys.readouterr()
+    return left.value.code, said.out, said.err
+
+
+@pytest.fixture
+def key(tmp_path, capsys):
+    assert run(capsys, "keygen", tmp_path / "my.key")[0] == 0
+    return tmp_path / "my.key"
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["p256", "ed25519"])
+def test_a_key_is_private_and_is_never_overwritten(capsys, tmp_path, kind):
+    path = tmp_path / "k"
+    code, out, _ = run(capsys, "keygen", path, "--kind", kind, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "private": str(path), "public": f"{path}.pub", "kind": kind, "key": PublicKey.read(f"{path}.pub").id
+    }  # fmt: skip
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.read_bytes()
+    code, _, err = run(capsys, "keygen", path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "exists already" in err
+    path.unlink()
+    assert run(capsys, "keygen", path)[0] == 2, "the public key is still there"
+    assert not path.exists()
+    assert before.decode() not in out + err
+
+
+def test_a_folder_and_a_file_are_signed_where_one_looks_for_it(capsys, key, model):
+    code, out, _ = run(capsys, "sign", model, "--key", key, "--json")
+    made = json.loads(out)
+    assert code == 0
+    assert made["bundle"] == str(model / "model.sig")
+    public = PublicKey.read(f"{key}.pub")
+    assert made["key"] == public.id
+    manifest = verify_model(model, made["bundle"], [public])
+    assert {name: str(digest) for name, digest in manifest.items()} == made["files"]
+    code, out, _ = run(capsys, "sign", model / "model.onnx", "--key", key)
+    assert (code, out.split(":")[0]) == (0, str(model / "model.onnx.sig"))
+    assert list(verify_model(model / "model.onnx", model / "model.onnx.sig", [public])) == ["."]
+
+
+def test_what_is_ignored_is_not_signed(capsys, key, model):
+    (model / "README.md").touch()
+    code, out, _ = run(capsys, "sign", model, "--key", key, "--ignore", "README.md", "--json")
+    assert (code, list(json.loads(out)["files"])) == (0, ["model.onnx"])
+
+
+def test_mistakes_are_one_line_and_leave_no_signature(capsys, tmp_path, key, model):
+    inside = model / "key"
+    inside.write_bytes(key.read_bytes())
+    for arguments, words in (
+        ((model, "--key", inside), "handed out"),
+        ((tmp_path / "absent", "--key", key), "does not exist"),
+        ((model, "--key", tmp_path / "absent"), "cannot be read"),
+        ((model, "--key", f"{key}.pub"), "not an unencrypted private key"),
+        ((model, "--key", key, "--bundle", model / "model.onnx"), "not a signature"),
+        ((model, "--key", key, "--ignore", "../x"), "inside the model"),
+        ((model,), "Missing option"),
+    ):
+        code, out, err = run(capsys, "sign", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert words in err
+    assert sorted(p.name for p in model.iterdir()) == ["key", "model.onnx"]
