@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from mmap import ACCESS_READ, mmap
 from stat import S_ISDIR, S_ISREG
 from typing import TypeAlias
 
+from assay.artifacts.formats.savedmodel import INDEX_MAGIC
 from assay.artifacts.pickle.policy import Policy, builtin_policy
 from assay.artifacts.reader import Data, Inspection, Limits
 from assay.artifacts.report import FileReport, FileVerdict, ScanReport, verdict_of
@@ -27,6 +29,7 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 TECHNIQUES = ("AML.T0011.000", "AML.T0018.002", "AML.T0010.003")
 _BYTES_PER_SECOND = 200 << 20
 _SMALL = 1 << 20
+_SHARD = re.compile(r"\.data-\d{5}-of-\d{5}$")
 
 
 def scan(
@@ -122,9 +125,24 @@ def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[
     seconds = limits.seconds + len(data) / _BYTES_PER_SECOND
     inspection = Inspection(policy, limits, time.monotonic() + seconds, notes=notes)
     label = inspection.scan(data, name)
+    if label == "unknown" and not inspection.findings and _is_shard(name):
+        return FileReport(name, "tf-tensor-data", FileVerdict.CLEAN, (), ())
     verdict = verdict_of(inspection.findings, inspection.failed, inspection.unsupported)
     findings = sorted(inspection.findings, key=lambda f: -f.severity.rank)
     return FileReport(name, label, verdict, tuple(findings), tuple(inspection.not_checked))
+
+
+def _is_shard(path: str) -> bool:
+    """Return whether a file without any format is one of the shards of numbers that a checkpoint's index names."""
+    found = _SHARD.search(path)
+    if not found:
+        return False
+    try:
+        with open(f"{path[: found.start()]}.index", "rb") as stream:
+            stream.seek(-len(INDEX_MAGIC), os.SEEK_END)
+            return stream.read() == INDEX_MAGIC
+    except OSError:
+        return False
 
 
 __all__ = ["FileReport", "FileVerdict", "Limits", "ScanReport", "explain", "scan", "scan_bytes", "scan_paths"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from assay.artifacts.reader import Data, FormatReader, Inspection
 
 _UNREAD: dict[bytes, str] = {
-    b"\x89HDF\r\n\x1a\n": "hdf5", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4",
-    b"\x28\xb5\x2f\xfd": "zstd", b"GGUF": "gguf", b"\x7fELF": "elf", b"MZ": "windows-program",
+    b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4",
+    b"\x28\xb5\x2f\xfd": "zstd", b"\x7fELF": "elf", b"MZ": "windows-program",
     b"\xca\xfe\xba\xbe": "java-class", b"RDX3\n": "rds", b"CBM1": "catboost", b"TFL3": "tflite",
 }  # fmt: skip
 _MEDIA: dict[bytes, str] = {
