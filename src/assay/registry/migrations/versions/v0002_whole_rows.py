@@ -21,7 +21,7 @@ def upgrade() -> None:
         )
         for table, same in _WHAT_IS_SAME.items():
             # INSERT OR REPLACE removes the row that is in the way without asking the triggers on DELETE.
-            when = f"BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - names of ours
+            when = f"BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - of the tables above  # noqa: S608 - names of ours
             op.execute(_sqlite(f"frozen_{table}_replace", when, f"{table} are only added"))
     elif dialect == "postgresql":
         for name, act in (("delete", "BEFORE DELETE"), ("id", "BEFORE UPDATE OF id")):
