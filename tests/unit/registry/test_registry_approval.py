@@ -53,7 +53,14 @@ def checked(envelope, report=PASSED, *, author="ann", people=PEOPLE, digest=MODE
 
 def test_an_approval_of_somebody_else_counts():
     envelope = decide(
-        SUBJECT, PASSED.digest_of(), Decision.APPROVE, person="ben", author="ann", reason="looks right", key=BEN, made=NOW
+        SUBJECT,
+        PASSED.digest_of(),
+        Decision.APPROVE,
+        person="ben",
+        author="ann",
+        reason="looks right",
+        key=BEN,
+        made=NOW,
     )
     approval = checked(envelope)
     assert (approval.person, approval.decision, approval.reason) == ("ben", Decision.APPROVE, "looks right")
