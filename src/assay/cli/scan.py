@@ -27,7 +27,7 @@ def scan(output: Output, paths: tuple[Path, ...], sarif: Path | None, explain: b
     """Say what loading model files would do.
 
     Nothing is executed; folders and archives are searched. Formats are told by content: pickle, joblib, NumPy,
-    torch, ONNX, safetensors, skops, XGBoost, LightGBM, archives.
+    torch, ONNX, Keras, TensorFlow, safetensors, skops, XGBoost, LightGBM, PMML, GGUF, archives.
     Exit 1 when a file is malicious or suspicious; 3 when a file could not be examined; what cannot be read never
     passes.
     """
