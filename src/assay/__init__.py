@@ -5,6 +5,7 @@ The short way in; everything else is reachable by its room's name::
     contract = assay.Contract.infer(frame, target="default")
     assay.check(batch, contract)                      # -> Evidence
     assay.scan("model.joblib")                        # -> Evidence
+    assay.load("model.joblib")                        # -> the model, in a sandbox, after a clean scan
     assay.predictor(model, budget=2000)               # -> Predictor
     assay.verify("release/", policy="policy.yaml")     # -> VerifiedRelease, or raises Refused
     assay.assess(model, train=(X, y), test=(Xt, yt), contract=contract)               # -> Assessment
@@ -33,6 +34,7 @@ _HOME = {
     "Region": "assay.contract.region",
     "assess": "assay.flows.assess",
     "check": "assay.contract.validate",
+    "load": "assay.flows.load",
     "predictor": "assay.models.predictor",
     "scan": "assay.artifacts.scan",
     "verify": "assay.flows.release",

@@ -43,7 +43,7 @@ class Inspection:
     """One file under examination: its budgets, and what the readers say of it.
 
     ``scan`` looks at the file and, through the readers, at everything inside of it. ``context`` names
-    the formats that enclose the current one, outermost first.
+    the formats that enclose the current one, outermost first. ``admitted``: allowed names that pickles import.
     """
 
     policy: Policy
@@ -57,6 +57,7 @@ class Inspection:
     unpacked: int = 0
     members: int = 0
     notes: list[str] | None = None
+    admitted: set[tuple[str, str]] = field(default_factory=set)
 
     def scan(self, data: Data, where: str) -> str:
         """Examine ``data`` with every reader that claims it; return the name of its format."""

@@ -27,13 +27,17 @@ class FileVerdict(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file: its path, the format that its content has, the verdict and what it rests on."""
+    """One file: its path, the format that its content has, the verdict and what it rests on.
+
+    admitted: the names, as (module, name), that its pickles import and that the policy allows.
+    """
 
     path: str
     format: str
     verdict: FileVerdict
     findings: tuple[Finding, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
+    admitted: frozenset[tuple[str, str]] = frozenset()
 
     def to_json(self) -> dict[str, object]:
         """Return the report of the file as plain data."""

@@ -66,7 +66,7 @@ def scan_paths(paths: Iterable[StrPath], *, policy: Policy | None = None, limits
 
 
 def scan_bytes(
-    data: bytes, name: str = "<bytes>", *, policy: Policy | None = None, limits: Limits | None = None
+    data: Data, name: str = "<bytes>", *, policy: Policy | None = None, limits: Limits | None = None
 ) -> FileReport:
     """Return what loading the content would do; ``name`` stands for the path in the report."""
     return _inspect(data, name, policy or builtin_policy(), limits or Limits(), None)
@@ -129,7 +129,8 @@ def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[
         return FileReport(name, "tf-tensor-data", FileVerdict.CLEAN, (), ())
     verdict = verdict_of(inspection.findings, inspection.failed, inspection.unsupported)
     findings = sorted(inspection.findings, key=lambda f: -f.severity.rank)
-    return FileReport(name, label, verdict, tuple(findings), tuple(inspection.not_checked))
+    admitted = frozenset(inspection.admitted)
+    return FileReport(name, label, verdict, tuple(findings), tuple(inspection.not_checked), admitted)
 
 
 def _is_shard(path: str) -> bool:

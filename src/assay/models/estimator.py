@@ -24,7 +24,8 @@ class Estimator(Predictor, name="estimator"):
     @classmethod
     def accepts(cls, model: object) -> bool:
         """Return whether ``model`` has scikit-learn's prediction methods."""
-        return hasattr(model, "predict") and hasattr(model, "fit") and not hasattr(model, "state_dict")
+        fitted = hasattr(model, "fit") or hasattr(model, "classes_")
+        return hasattr(model, "predict") and fitted and not hasattr(model, "state_dict")
 
     @classmethod
     def wrap(cls, model: object, *, contract: Contract | None, **_options: object) -> Estimator:

@@ -110,7 +110,7 @@ def run_isolated(
     """
     scratch = output / ".tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    environment = _environment(scratch, limits)
+    environment = job_environment(scratch, limits)
     plan = Plan(
         (sys.executable, "-P", "-m", module, str(task)),
         (task, *inputs),
@@ -153,8 +153,12 @@ def run_isolated(
     return said
 
 
-def _environment(scratch: Path, limits: Limits) -> dict[str, str]:
-    """Return the job's whole environment: nothing of the caller's, so no secret of it, reaches the job."""
+def job_environment(scratch: Path, limits: Limits, *, lasting: bool = False) -> dict[str, str]:
+    """Return the job's whole environment: nothing of the caller's, so no secret of it, reaches the job.
+
+    lasting: the process answers many calls, so its processor time is not bounded by the seconds of one.
+    """
+    seconds = 86_400 if lasting else int(limits.seconds) + 1
     threads = str(os.cpu_count() or 1)
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
@@ -166,7 +170,7 @@ def _environment(scratch: Path, limits: Limits) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join(map(str, python_folders())),
-        "ASSAY_LIMITS": f"{int(limits.seconds) + 1},{limits.memory_mb},{limits.file_mb}",
+        "ASSAY_LIMITS": f"{seconds},{limits.memory_mb},{limits.file_mb}",
     }
 
 

@@ -26,7 +26,7 @@ _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errn
 
 def main(task_file: str) -> int:
     """Do the task and write its result; return the exit code, 0 or 1."""
-    _limit()
+    limit_resources()
     task = json.loads(Path(task_file).read_bytes())
     output = Path(task["output"])
     if task["kind"] == "refit":
@@ -125,7 +125,8 @@ def _arrays(path: str, *names: str) -> tuple[Any, ...]:
         return tuple(held[name] for name in names)
 
 
-def _limit() -> None:
+def limit_resources() -> None:
+    """Hold this process to the limits in its environment, before anything of the user's is loaded."""
     seconds, memory, size = (int(v) for v in os.environ["ASSAY_LIMITS"].split(","))
     cores = os.cpu_count() or 1
     for kind, value in (

@@ -70,6 +70,8 @@ class Judge:
 
     def _name(self, name: Global, call: Call | None) -> None:
         rule = self.rule(name)
+        if rule.rating is Rating.ALLOWED:
+            self.inspection.admitted.add((name.module, name.name))
         if rule.rating is Rating.ALLOWED or ("name", name.path) in self._said:
             return
         self._said.add(("name", name.path))
