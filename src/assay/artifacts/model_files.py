@@ -7,15 +7,18 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from assay.artifacts.digest_store import DigestStore, identity_of
 from assay.core.digest import Digest
 from assay.core.errors import DataError
 
 ALONE = PurePosixPath(".")
 _MOST = 1_000_000
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,46 @@ def find_files(model: Path, left_out: Iterable[str] = ()) -> Iterator[Found]:
                 yield Found(inside, _odd(name, mode))
 
 
-def hash_files(model: Path, names: Collection[PurePosixPath], algorithm: str) -> dict[str, Digest]:
+def hash_files(
+    model: Path, names: Collection[PurePosixPath], algorithm: str, digests: DigestStore | None = None
+) -> dict[str, Digest]:
     """Return the digest of each named file, name -> digest, in the order given; every byte is read once.
 
-    algorithm: a name that hashlib knows. Raises DataError when a file cannot be read or has become a link.
+    algorithm: a name that hashlib knows. digests: what is known of unchanged files, which are not read again; what is
+    learnt is added. Raises DataError when a file cannot be read or has become a link.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(lambda name: _hash(model / name, algorithm), names)
-        return {str(name): digest for name, digest in zip(names, digests, strict=True)}
+        made = pool.map(lambda name: _hash(model / name, algorithm, digests), names)
+        found = {str(name): digest for name, digest in zip(names, made, strict=True)}
+    if digests is not None:
+        digests.save()
+    return found
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[int]:
+    """Yield a descriptor of a plain file, never of a link or a pipe. Raises DataError for anything else."""
+    # What was listed as a file can be swapped for a link or a pipe before it is opened.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise DataError("is not a plain file", where=shown(path))
+            yield handle
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=shown(path)) from error
+
+
+def read_digest(handle: int, algorithm: str) -> Digest:
+    """Return the digest of everything that is left in an open file, read in large blocks."""
+    state, block = hashlib.new(algorithm), bytearray(_BLOCK)
+    view = memoryview(block)
+    while count := os.readv(handle, [block]):
+        state.update(view[:count])
+    return Digest(algorithm, state.hexdigest())
 
 
 def shown(name: object) -> str:
@@ -97,13 +132,15 @@ def _odd(name: str, mode: int) -> str:
     return ""
 
 
-def _hash(path: Path, algorithm: str) -> Digest:
-    # What was listed as a file can be swapped for a link or a pipe before it is opened.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags)) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise DataError("is not a plain file", where=shown(path))
-            return Digest(algorithm, hashlib.file_digest(stream, algorithm).hexdigest())
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=shown(path)) from error
+def _hash(path: Path, algorithm: str, digests: DigestStore | None) -> Digest:
+    with open_plain(path) as handle:
+        if digests is None:
+            return read_digest(handle, algorithm)
+        before, started = identity_of(handle), digests.now()
+        known = digests.find(before, algorithm)
+        if known is not None:
+            return known
+        digest = read_digest(handle, algorithm)
+        if identity_of(handle) == before:
+            digests.add(before, digest, started)
+        return digest

@@ -6,6 +6,7 @@ falls back to a general converter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def _classify(graph: Graph, model: Any, name: str, width: int) -> str:
             name, width = _transform(graph, step, name, width)
         return _classify(graph, steps[-1][1], name, width)
     rule = _CLASSIFIERS.get(type(model).__name__)
-    if rule is None or not type(model).__module__.startswith("sklearn."):
+    if rule is None or not type(model).__module__.startswith(("sklearn.", "xgboost.", "lightgbm.", "assay.")):
         raise NotImplementedError(f"no exact form of {type(model).__name__}")
     return rule(graph, model, name, width)
 
@@ -141,6 +142,24 @@ def _histogram(graph: Graph, model: Any, name: str, width: int) -> str:
         for target, predictor in enumerate(row):
             add_histogram_tree(table, predictor, target, columns, categories)
     base = np.ravel(model._baseline_prediction).tolist()  # noqa: SLF001
+    return _squash(graph, _trees(graph, table, name, base), model)
+
+
+def _xgboost(graph: Graph, model: Any, name: str, width: int) -> str:
+    from assay.artifacts.onnx_boosting import xgboost_trees
+
+    del width
+    if not math.isnan(getattr(model, "missing", math.nan)):
+        raise NotImplementedError("no exact form of a missing value other than NaN")
+    table, base = xgboost_trees(getattr(model, "native", model))
+    return _squash(graph, _trees(graph, table, _single(graph, name), base), model)
+
+
+def _lightgbm(graph: Graph, model: Any, name: str, width: int) -> str:
+    from assay.artifacts.onnx_boosting import lightgbm_trees
+
+    del width
+    table, base = lightgbm_trees(getattr(model, "native", model))
     return _squash(graph, _trees(graph, table, name, base), model)
 
 
@@ -300,6 +319,11 @@ _CLASSIFIERS: dict[str, Callable[[Graph, Any, str, int], str]] = {
     "ExtraTreesClassifier": _forest,
     "GradientBoostingClassifier": _gradient_boosting,
     "HistGradientBoostingClassifier": _histogram,
+    "XGBClassifier": _xgboost,
+    "XGBRFClassifier": _xgboost,
+    "XgboostFile": _xgboost,
+    "LGBMClassifier": _lightgbm,
+    "LightgbmFile": _lightgbm,
 }
 _TRANSFORMERS: dict[str, Callable[[Graph, Any, str, int], tuple[str, int]]] = {
     "ColumnTransformer": _columns,

@@ -34,8 +34,8 @@ class _Commands(click.Group):
 
     _ORDER = (
         "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "scan", "assess", "sign", "keygen",
-        "register", "gate", "people", "approve", "reject", "revoke", "promote", "verify", "log", "serve", "monitor",
-        "incident", "pipeline",
+        "verify-model", "bom", "register", "gate", "people", "approve", "reject", "revoke", "promote", "verify", "log",
+        "serve", "enforce", "monitor", "incident", "deps", "pipeline",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

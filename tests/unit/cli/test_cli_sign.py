@@ -81,9 +81,43 @@ def test_mistakes_are_one_line_and_leave_no_signature(capsys, tmp_path, key, mod
         ((model, "--key", f"{key}.pub"), "not an unencrypted private key"),
         ((model, "--key", key, "--bundle", model / "model.onnx"), "not a signature"),
         ((model, "--key", key, "--ignore", "../x"), "inside the model"),
-        ((model,), "Missing option"),
+        ((model,), "Give --key"),
     ):
         code, out, err = run(capsys, "sign", *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert words in err
     assert sorted(p.name for p in model.iterdir()) == ["key", "model.onnx"]
+
+
+def test_a_model_is_verified_by_key_and_a_changed_one_refused(capsys, tmp_path, key, model):
+    store = tmp_path / "digests"
+    code, out, _ = run(capsys, "sign", model, "--key", key, "--scan", "--digests", store)
+    assert code == 0
+    assert "scan: " in out
+    trusted = ("verify-model", model, "--key", f"{key}.pub", "--digests", store)
+    for extra in ((), ("--fresh",)):
+        code, out, _ = run(capsys, *trusted, *extra, "--json")
+        assert code == 0
+        assert list(json.loads(out)["files"]) == ["model.onnx"]
+    (model / "model.onnx").write_bytes(b"weightz")
+    code, out, err = run(capsys, *trusted)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "not what was signed" in err
+
+
+def test_ways_to_sign_and_to_trust_are_not_mixed(capsys, tmp_path, key, model):
+    run(capsys, "sign", model, "--key", key)
+    for arguments in (
+        ("sign", model, "--key", key, "--keyless"),
+        ("sign", model, "--keyless"),
+        ("sign", model, "--key", key, "--trust-config", key),
+        ("sign", model, "--key", key, "--chain", key),
+        ("sign", model, "--key", key, "--certificate", key),
+        ("verify-model", model),
+        ("verify-model", model, "--key", f"{key}.pub", "--certificate-root", key),
+        ("verify-model", model, "--key", f"{key}.pub", "--identity", "ada"),
+        ("verify-model", model, "--key", f"{key}.pub", "--issuer", "https://x"),
+        ("verify-model", model, "--key", f"{key}.pub", "--at", "yesterday"),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments

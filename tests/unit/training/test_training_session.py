@@ -19,8 +19,12 @@ def message(head, body=b""):
     return io.BytesIO(len(text).to_bytes(8, "big") + text + body)
 
 
-@given(hnp.arrays(st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_, "U5"]),
-                  hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_, "U5"]),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    )
+)
 def test_arrays_come_back_as_they_went(array):
     stream = io.BytesIO()
     send(stream, {"method": "m"}, {"x": array})
@@ -36,19 +40,38 @@ def test_objects_do_not_travel():
         send(io.BytesIO(), {}, {"x": np.array([object()])})
 
 
-@pytest.mark.parametrize("row", [
-    ["x", "O", [1]], ["x", "V8", [1]], ["x", "<f8", [-1]], ["x", "<f8", [True]], ["x", "<f8", 3], [1, "<f8", [1]],
-    ["x", "nonsense", [1]], "x", ["x", "<f8", [1] * 40], ["x", "<f8", [1 << 50]],
-])
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["x", "O", [1]],
+        ["x", "V8", [1]],
+        ["x", "<f8", [-1]],
+        ["x", "<f8", [True]],
+        ["x", "<f8", 3],
+        [1, "<f8", [1]],
+        ["x", "nonsense", [1]],
+        "x",
+        ["x", "<f8", [1] * 40],
+        ["x", "<f8", [1 << 50]],
+    ],
+)
 def test_hostile_answers_are_refused(row):
     with pytest.raises(JobError):
         receive(message({"arrays": [row]}, b"\0" * 64))
 
 
-@pytest.mark.parametrize("stream", [
-    io.BytesIO(b""), io.BytesIO(b"\xff" * 8), message(b"no json"), message([]), message({}), message(b"[" * 100_000),
-    message({"arrays": [["x", "<f8", [4]]]}, b"\0" * 8),
-])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        io.BytesIO(b""),
+        io.BytesIO(b"\xff" * 8),
+        message(b"no json"),
+        message([]),
+        message({}),
+        message(b"[" * 100_000),
+        message({"arrays": [["x", "<f8", [4]]]}, b"\0" * 8),
+    ],
+)
 def test_what_is_no_message_is_refused(stream):
     with pytest.raises(JobError):
         receive(stream)

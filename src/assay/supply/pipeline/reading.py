@@ -65,12 +65,14 @@ def _ini(path: Path, text: str) -> Document:
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
-        parser.read_string(text)
-    except configparser.MissingSectionHeaderError as error:
-        if text.lstrip().startswith("["):
-            raise FormatError("is not valid INI (a section's name is not closed)") from error
-        parser.read_string(f"[DEFAULT]\n{text}")
-    except configparser.Error as error:
+        try:
+            parser.read_string(text)
+        except configparser.MissingSectionHeaderError as error:
+            if text.lstrip().startswith("["):
+                raise FormatError("is not valid INI (a section's name is not closed)") from error
+            parser.read_string(f"[DEFAULT]\n{text}")
+    # A continued line under a key without value is an AttributeError inside configparser.
+    except (configparser.Error, AttributeError) as error:
         raise FormatError(f"is not valid INI ({' '.join(str(error).split())[:120]})") from error
     lines = _ini_lines(text)
     sections = {"": parser.defaults(), **{s: dict(parser.items(s)) for s in parser.sections()}}

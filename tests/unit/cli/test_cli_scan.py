@@ -1,0 +1,119 @@
+"""``assay scan``: baselines, standard input, and the files with which other programs call it."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from assay.cli.main import main
+from assay.core.clock import system_clock
+
+ROOT = Path(__file__).resolve().parents[3]
+HOSTILE = b"cos\nsystem\n(Vtrue\ntR."
+SOON = (system_clock().date() + timedelta(10)).isoformat()
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code or 0, out, err
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(HOSTILE)
+    return path
+
+
+def test_what_is_accepted_passes_and_the_next_does_not(capsys, hostile, tmp_path):
+    baseline, sarif = tmp_path / "baseline.json", tmp_path / "out.sarif"
+    assert run(capsys, "scan", hostile)[0] == 1
+    code, out, _ = run(
+        capsys, "scan", hostile, "--baseline", baseline, "--accept", "known", "--by", "grace", "--until", SOON
+    )
+    assert code == 0 and "accepted by grace" in out and "1 malicious, 1 accepted" in out
+    code, _, _ = run(capsys, "scan", hostile, "--baseline", baseline, "--sarif", sarif)
+    assert code == 0 and '"justification": "known (grace' in sarif.read_text()
+    hostile.write_bytes(HOSTILE + b"\n")
+    code, _, err = run(capsys, "scan", hostile, "--baseline", baseline)
+    assert code == 1 and "matches nothing" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--accept", "why"], "--accept, --by and --until"),
+        (["--accept", "why", "--by", "me", "--until", SOON], "--baseline FILE"),
+        (["--baseline", "b.json", "--accept", "why", "--by", "me", "--until", "soon"], "no date"),
+        (["--baseline", "b.json", "--accept", "why", "--by", "me", "--until", "2099-01-01"], "ends within 366 days"),
+        (["--baseline", "absent.json"], "absent.json"),
+    ],
+)
+def test_half_an_acceptance_is_refused_in_one_line(capsys, hostile, options, line, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "scan", hostile, *options)
+    assert (code, out) == (2, "")
+    assert line in err and err.count("\n") == 1
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_standard_input(capsys, monkeypatch):
+    for data, expected in ((HOSTILE, 1), (b"\x80\x04N.", 0), (b"", 2)):
+        reading, writing = os.pipe()
+        os.write(writing, data)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as stream:
+            monkeypatch.setattr(
+                sys, "stdin", SimpleNamespace(buffer=stream, fileno=stream.fileno, isatty=lambda: False)
+            )
+            assert run(capsys, "scan", "-")[0] == expected
+
+
+@pytest.mark.parametrize("url", ["ftp://example.org/m.pkl", "hf://owner/name", "https://u:p@127.0.0.1/m.pkl"])
+def test_a_url_without_source_pin_or_with_a_password_is_refused(capsys, url):
+    code, out, err = run(capsys, "scan", url)
+    assert code in {1, 2, 3} and not out and err.count("\n") == 1
+    assert "u:p" not in err
+
+
+def test_the_hook_file_names_commands_that_are_there(capsys):
+    for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text()):
+        program, *words = hook["entry"].split()
+        assert program == "assay"
+        assert run(capsys, *words[: 1 if words[0] == "scan" else 2], "--help")[0] == 0
+
+
+def action():
+    return yaml.safe_load((ROOT / "action.yml").read_text())
+
+
+def test_no_input_of_the_action_becomes_shell():
+    for step in action()["runs"]["steps"]:
+        assert "${{" not in step["run"]
+
+
+def test_the_action_runs_what_it_says(hostile, tmp_path):
+    step = action()["runs"]["steps"][1]
+    bin_folder = tmp_path / "assay" / "bin"
+    bin_folder.mkdir(parents=True)
+    program = bin_folder / "assay"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from assay.cli.main import main; main()" "$@"\n')
+    program.chmod(0o755)
+    odd = tmp_path / "a b;$(touch x).pkl"
+    odd.write_bytes(b"\x80\x04N.")
+    for paths, code in ((f"{odd}\n", 0), (f"{odd}\n\n{hostile}\n", 1)):
+        env = {
+            "PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "ASSAY_PATHS": paths,
+            "ASSAY_FAIL_ON": action()["inputs"]["fail-on"]["default"], "ASSAY_BASELINE": "",
+            "ASSAY_SARIF": str(tmp_path / "out.sarif"),
+        }  # fmt: skip
+        done = subprocess.run(["bash", "-e", "-c", step["run"]], env=env, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (tmp_path / "out.sarif").exists() and not (tmp_path / "x").exists()
