@@ -114,6 +114,8 @@ def test_the_action_runs_what_it_says(hostile, tmp_path):
             "ASSAY_FAIL_ON": action()["inputs"]["fail-on"]["default"], "ASSAY_BASELINE": "",
             "ASSAY_SARIF": str(tmp_path / "out.sarif"),
         }  # fmt: skip
-        done = subprocess.run(["bash", "-e", "-c", step["run"]], env=env, cwd=tmp_path, capture_output=True, check=False)
+        done = subprocess.run(
+            ["bash", "-e", "-c", step["run"]], env=env, cwd=tmp_path, capture_output=True, check=False
+        )
         assert done.returncode == code, done.stderr
         assert (tmp_path / "out.sarif").exists() and not (tmp_path / "x").exists()
