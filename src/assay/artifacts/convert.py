@@ -6,7 +6,7 @@ calls it there by name. What comes out holds no code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXACT = 1e-6
+TOOLS = (("exact", "float64"), ("skl2onnx", "float32"), ("skl2onnx", "float64"))
 
 
 def convert_sklearn(arguments: Mapping[str, Any], output: Path) -> dict[str, object]:
@@ -28,16 +29,31 @@ def convert_sklearn(arguments: Mapping[str, Any], output: Path) -> dict[str, obj
     Raises UnsupportedError for a model that has no ONNX form.
     """
     import joblib
+
+    return convert_estimator(joblib.load(arguments["model"]), read_rows(arguments["rows"]), output)
+
+
+def read_rows(path: str, *, any_shape: bool = False) -> NDArray[np.float64]:
+    """Return the rows (n, d), or (n, ...) of any shape, on which a conversion is compared. Raises DataError for none."""
     import numpy as np
 
-    model = joblib.load(arguments["model"])
-    rows = np.load(arguments["rows"], allow_pickle=False)
-    if rows.ndim != 2 or len(rows) == 0:
+    rows: NDArray[np.float64] = np.load(path, allow_pickle=False)
+    if len(rows) == 0 or (rows.ndim != 2 and not any_shape):
         raise DataError("conversion needs real rows to compare on", remedy="Give a table with rows")
+    return rows
+
+
+def convert_estimator(
+    model: Any, rows: NDArray[np.float64], output: Path, *, tools: Sequence[tuple[str, str]] = TOOLS
+) -> dict[str, object]:
+    """Write the closest ONNX form of a fitted classifier; return how far it is on the rows (n, d), and what was tried.
+
+    tools: (name, dtype) in the order to try. Raises UnsupportedError when none gives a graph.
+    """
     wanted, labels = model.predict_proba(rows), model.predict(rows)
     tried: list[str] = []
     best: tuple[bytes, dict[str, object]] | None = None
-    for tool, dtype in (("exact", "float64"), ("skl2onnx", "float32"), ("skl2onnx", "float64")):
+    for tool, dtype in tools:
         try:
             graph = _graph(model, rows[:1].astype(dtype), tool)
             parity = _parity(graph, rows.astype(dtype), wanted, labels)
@@ -55,7 +71,7 @@ def convert_sklearn(arguments: Mapping[str, Any], output: Path) -> dict[str, obj
             remedy="Use logistic regression, trees, forests or gradient boosting, with imputing, scaling and encoding",
         )
     (output / "model.onnx").write_bytes(best[0])
-    return {**best[1], "tried": tried}
+    return {**best[1], "tried": tried, "dropped": []}
 
 
 def _faults() -> tuple[type[Exception], ...]:

@@ -94,10 +94,10 @@ class Inspection:
         self.failed = True
         self._unchecked(where, why, "Get the file again from its source, or convert it to a safe format")
 
-    def cannot(self, where: str, why: str) -> None:
+    def cannot(self, where: str, why: str, remedy: str = "") -> None:
         """Say that something has a format that is not read, so that it was not examined."""
         self.unsupported = True
-        self._unchecked(where, why, "Use a format that can be examined, such as ONNX or safetensors")
+        self._unchecked(where, why, remedy or "Use a format that can be examined, such as ONNX or safetensors")
 
     def bomb(self, where: str, why: str) -> None:
         """Say that loading demands memory or time out of all proportion."""

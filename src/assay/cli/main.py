@@ -33,9 +33,9 @@ class _Commands(click.Group):
     """Commands found in the modules of ``assay.cli``; listed in the order of the way through."""
 
     _ORDER = (
-        "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "scan", "assess", "sign", "keygen",
-        "verify-model", "bom", "register", "gate", "people", "approve", "reject", "revoke", "promote", "verify", "log",
-        "serve", "enforce", "monitor", "incident", "deps", "pipeline",
+        "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "verify-derivation", "scan",
+        "assess", "sign", "keygen", "verify-model", "bom", "register", "gate", "people", "approve", "reject",
+        "revoke", "promote", "verify", "log", "serve", "enforce", "monitor", "incident", "deps", "pipeline",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -112,22 +112,62 @@ def train(
 
 @command("convert")
 @click.argument("model", type=_path)
-@click.option("--rows", type=_path, required=True, help="Table of real rows on which both models must agree.")
+@click.option("--rows", type=_path, help="Table of real rows on which both models must agree, or an .npy file.")
 @_contract
+@click.option(
+    "--to", type=click.Choice(("auto", "onnx", "safetensors", "skops")), default="auto", show_default=True,
+    help="Form to write.",
+)  # fmt: skip
+@click.option("--key", type=_path, help="Private key that signs the derivation statement.")
 @click.option(
     "-o", "--output", "folder", type=_path, default=Path("converted"), show_default=True, help="Folder to write."
 )
 @_engine
-def convert(output: Output, model: Path, rows: Path, contract: Path | None, folder: Path, isolation: str) -> int:
-    """Convert a scikit-learn MODEL to ONNX in isolation.
+def convert(
+    output: Output,
+    model: Path,
+    rows: Path | None,
+    contract: Path | None,
+    to: str,
+    key: Path | None,
+    folder: Path,
+    isolation: str,
+) -> int:
+    """Convert MODEL to a form that holds no code, in isolation.
 
-    MODEL is a .joblib file, opened inside the sandbox only; both models are compared on real rows.
-    Leaves model.onnx, which holds no code, and conversion.json: parent, child, and their measured difference.
-    Exit 1 when the two disagree, or when the model cannot be opened within its confinement.
+    Pickled scikit-learn, XGBoost and LightGBM models, and native XGBoost and LightGBM files, become ONNX; what has no
+    ONNX form becomes skops. TorchScript becomes ONNX, other torch files safetensors. Both models are compared on real
+    rows. Leaves the model; conversion.json: their measured difference and what was dropped; and derivation.json: a
+    statement that ties the new model to the old one.
+    Exit 1 when the two disagree, when the model is malicious and would have to be opened, or breaks its confinement.
     """
     from assay.cli.show import show_evidence
+    from assay.core.keys import PrivateKey
     from assay.flows.convert import convert_file
 
-    evidence = convert_file(model, rows, contract or Path("contract.yaml"), folder, engine=isolation)
-    output.note(f"wrote {folder / 'model.onnx'}")
+    signer = PrivateKey.read(key) if key else None
+    evidence = convert_file(model, rows, contract, folder, to=to, key=signer, engine=isolation)
+    output.note(f"wrote {folder / evidence.subjects[0].name}")
+    for line in (evidence.parameters or {}).get("dropped") or ():  # type: ignore[attr-defined]
+        output.note(f"dropped {line}")
     return show_evidence(output, evidence)
+
+
+@command("verify-derivation")
+@click.argument("statement", type=_path)
+@click.argument("child", type=_path)
+@click.option("--key", "keys", type=_path, multiple=True, required=True, help="Public key that is trusted (.pub).")
+@click.option("--parent", type=_path, help="The original, to be checked as well.")
+def verify_derivation(output: Output, statement: Path, child: Path, keys: tuple[Path, ...], parent: Path | None) -> int:
+    """Check that STATEMENT, a derivation.json, is signed and about the file CHILD.
+
+    Exit 1 when it is not, or when --parent is not the file that was converted.
+    """
+    from assay.artifacts.derivation import verify_derivation as verified
+    from assay.core.keys import PublicKey
+
+    found = verified(statement, child, [PublicKey.read(key) for key in keys], parent=parent)
+    output.document(found.statement().to_json())
+    far = found.measured.get("max_difference", 0.0)
+    output.text(f"ok: {found.child.name} from {found.parent.name} by {found.tool}, differs by at most {far:.2g}")
+    return 0

@@ -11,7 +11,7 @@ joblib = pytest.importorskip("joblib")
 
 from sklearn import ensemble, linear_model, neighbors, neural_network, pipeline, preprocessing, svm, tree  # noqa: E402
 
-from assay.artifacts.scan import FileVerdict, scan_bytes  # noqa: E402
+from assay.artifacts.scan import FileVerdict, scan_bytes, scan_paths  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(40, 4))
 Y = np.arange(40) % 2
@@ -120,3 +120,15 @@ def test_a_class_that_is_only_made_bare_must_not_be_called():
     # INST with arguments runs __init__, which saved models never do.
     report = scan_bytes(b"(S'x'\nisklearn.linear_model._logistic\nLogisticRegression\n.")
     assert report.verdict is FileVerdict.SUSPICIOUS
+
+
+@pytest.mark.parametrize("length", [0x80, 0x180, 0x280, 0x480, 0x580, 0x28, 0x58, 0x5D8])
+def test_a_length_that_begins_like_a_pickle_is_no_pickle(tmp_path, length):
+    head = b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
+    if length < len(head):
+        head = b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'.replace(b" ", b"")
+        length = len(head) + (-len(head) % 8)
+    raw = length.to_bytes(8, "little") + head.ljust(length) + (b"\1\2\3\4" if b"[4]" in head else b"")
+    (tmp_path / "m.safetensors").write_bytes(raw)
+    report = scan_paths([tmp_path / "m.safetensors"])
+    assert [(f.format, f.verdict.value) for f in report.files] == [("safetensors", "clean")]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from assay.artifacts.formats.archive_zip import escapes
-from assay.artifacts.formats.compressed import unpack_and_scan
+from assay.artifacts.formats.archive_member import escapes, is_source, scan_source
+from assay.artifacts.formats.compressed import pieces, unpack_and_scan
 from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.core.finding import Severity
 
@@ -64,7 +64,11 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
             inspection.report("archive-link", severity, f"the member is a link to {target!r}", place, EMBEDDED_CODE)
         elif kind in {b"3", b"4", b"6"}:
             inspection.report("archive-device", Severity.HIGH, "the member is a device or a pipe", place, EMBEDDED_CODE)
-        elif name.endswith((".py", ".pyc", ".so", ".sh")):
+        elif is_source(name):
+            scan_source(
+                name, pieces(data, *span, "stored"), span[1] - span[0], place, inspection, empty=span[0] == span[1]
+            )
+        elif name.endswith((".pyc", ".so", ".sh")):
             inspection.report("code-in-archive", Severity.HIGH, f"{name!r} is code", place, EMBEDDED_CODE)
         elif kind in {b"0", b"\x00", b"7"} and span[0] < span[1]:
             unpack_and_scan(data, *span, "stored", place, inspection)

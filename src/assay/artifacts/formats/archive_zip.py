@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from assay.artifacts.formats.compressed import unpack_and_scan
+from assay.artifacts.formats.archive_member import escapes, is_source, scan_source
+from assay.artifacts.formats.compressed import pieces, unpack_and_scan
 from assay.artifacts.pickle.stream import read_pickles
 from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.artifacts.zip_directory import Member, ZipDamage, directory, local_mismatch
@@ -12,9 +13,12 @@ from assay.core.finding import Severity
 
 _STORED, _DEFLATED = 0, 8
 _LARGEST_PICKLE = 64 << 20
-_METHODS = {_DEFLATED: "raw-deflate", 12: "bz2"}
+_METHODS = {_DEFLATED: "raw-deflate", 12: "bz2", 93: "zstd", 95: "xz"}
 _TORCH_RAW = re.compile(r"(?:[^/]*/)?(?:data|constants|xl_model_data|tensors)/\d+")
 _TORCH_NOTES = re.compile(r"(?:[^/]*/)?(?:version|byteorder|\.data/[^/]+|\.format_version|\.storage_alignment)")
+_TORCH_PACKAGE = re.compile(r"[^/]+/\.data/(?:extern_modules|python_version)")
+_PACKAGE_RAW = re.compile(r"[^/]+/\.data/\d+\.storage")
+_TORCH = {"torch-zip", "torchscript", "torch-package"}
 _REMEDY = "Repack the archive, or ask its author for a safe format"
 
 
@@ -71,17 +75,22 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
         if member.encrypted:
             inspection.error(place, "is encrypted")
             return
-        torch = label in {"torch-zip", "torchscript"}
-        if torch and (
+        if member.method == _STORED and label == "torch-package" and _PACKAGE_RAW.fullmatch(member.name):
+            return
+        if label in {"torch-zip", "torchscript"} and (
             _TORCH_NOTES.fullmatch(member.name) or (_TORCH_RAW.fullmatch(member.name) and member.method == _STORED)
         ):
             return
-        if member.name.lower().endswith((".py", ".pyc", ".so", ".dll", ".sh")) and label != "torchscript":
+        # What TorchScript keeps below code/ is a language of its own, which reaches tensors only.
+        script = label == "torchscript" and "/code/" in member.name
+        if member.name.lower().endswith((".pyc", ".pyd", ".so", ".dll", ".sh")) and not script:
             text = f"{member.name!r} is code that is run when the archive is used as a model"
             inspection.report("code-in-archive", Severity.HIGH, text, place, EMBEDDED_CODE, _REMEDY)
             return
         if member.start + member.packed > len(data):
             inspection.error(place, "lies beyond the end of the file")
+        elif is_source(member.name) and not script:
+            self._source(data, member, place, inspection)
         elif member.method == _STORED:
             self._stored(data, member, label, place, inspection)
         elif member.method in _METHODS:
@@ -92,9 +101,17 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             inspection.cannot(place, f"uses compression method {member.method}")
 
     @staticmethod
+    def _source(data: Data, member: Member, place: str, inspection: Inspection) -> None:
+        kind = {_STORED: "stored", **_METHODS}.get(member.method, "")
+        if not kind:
+            inspection.cannot(place, f"uses compression method {member.method}")
+        made = pieces(data, member.start, member.start + member.packed, kind) if kind else ()
+        scan_source(member.name, made, member.packed, place, inspection, empty=not member.size or not kind)
+
+    @staticmethod
     def _stored(data: Data, member: Member, label: str, place: str, inspection: Inspection) -> None:
         stop = member.start + member.packed
-        if label in {"torch-zip", "torchscript"} and member.name.lower().endswith(".pkl"):
+        if label in _TORCH and member.name.lower().endswith(".pkl"):
             prefixes = ("__torch__",) if label == "torchscript" else ()
             if member.packed > _LARGEST_PICKLE:
                 inspection.error(place, "is larger than the budget allows")
@@ -107,6 +124,10 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
 
 def _label(names: list[str]) -> str:
     last = {n.rpartition("/")[2].lower() for n in names}
+    if any(_TORCH_PACKAGE.fullmatch(n) for n in names):
+        return "torch-package"
+    if "MAR-INF/MANIFEST.json" in names:
+        return "torchserve-mar"
     if "data.pkl" in last:
         return "torchscript" if "constants.pkl" in last and any("/code/" in n for n in names) else "torch-zip"
     if "schema.json" in last:
@@ -114,9 +135,3 @@ def _label(names: list[str]) -> str:
     if {"config.json", "metadata.json"} <= last:
         return "keras"
     return "npz" if names and all(n.endswith(".npy") for n in names) else "zip"
-
-
-def escapes(name: str) -> bool:
-    """Return whether an archive's member name leads out of the folder that it is unpacked to."""
-    path = name.replace("\\", "/")
-    return path.startswith("/") or ".." in path.split("/") or (len(path) > 1 and path[1] == ":") or "\x00" in name

@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from mmap import ACCESS_READ, mmap
-from typing import Protocol
+from typing import Protocol, Self
 
+from assay.artifacts.formats import lz4_frame, zstd_frame
+from assay.artifacts.formats.frames import FrameDamage, FrameUnread
 from assay.artifacts.reader import DENIAL, Data, FormatReader, Inspection
 
 _CHUNK = 1 << 16
@@ -18,6 +20,7 @@ _JUDGE_RATIO_FROM = 64 << 20
 _HEADS: dict[bytes, str] = {
     b"\x1f\x8b\x08": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x5d\x00\x00": "lzma",
     b"x\x01": "zlib", b"x\x5e": "zlib", b"x\x9c": "zlib", b"x\xda": "zlib", b"ZF0x": "joblib-zfile",
+    lz4_frame.MAGIC: "lz4", zstd_frame.MAGIC: "zstd",
 }  # fmt: skip
 _ZFILE_HEAD = 21
 
@@ -61,8 +64,11 @@ _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
 }  # fmt: skip
 
 
+_FRAMED = {"lz4": lz4_frame.unpack, "zstd": zstd_frame.unpack}
+
+
 class CompressedReader(FormatReader, name="compressed", techniques=(DENIAL,)):
-    """Unpack gzip, zlib, bz2, xz and lzma streams within budgets and read what is inside."""
+    """Unpack gzip, zlib, bz2, xz, lzma, lz4 and zstd streams within budgets and read what is inside."""
 
     def claims(self, data: Data) -> bool:
         """Return whether the content begins as a compressed stream."""
@@ -82,22 +88,41 @@ def _kind(data: Data) -> str:
 
 def unpack_and_scan(data: Data, start: int, stop: int, kind: str, where: str, inspection: Inspection) -> str:
     """Unpack ``data[start:stop]``, of which nothing large stays in memory, and examine it. Returns its format."""
+    return scan_pieces(pieces(data, start, stop, kind), stop - start, kind, where, inspection)
+
+
+def scan_pieces(
+    unpacked: Iterable[bytes | Reason],
+    packed: int,
+    kind: str,
+    where: str,
+    inspection: Inspection,
+    *,
+    empty: bool = False,
+) -> str:
+    """Examine what the pieces make together, within the budgets. Returns its format, ``kind`` when there is none.
+
+    packed: bytes that they came from. empty: nothing at all is in order.
+    """
     import tempfile
 
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         total, complete = 0, True
-        for piece in pieces(data, start, stop, kind):
+        for piece in unpacked:
             if not isinstance(piece, bytes):
                 complete = False
-                inspection.error(where, piece)
+                if isinstance(piece, Unread):
+                    inspection.cannot(where, piece, piece.remedy)
+                else:
+                    inspection.error(where, piece)
                 break
             total += len(piece)
             spool.write(piece)
-            if over_budget(total, len(piece), stop - start, where, inspection):
+            if over_budget(total, len(piece), packed, where, inspection):
                 complete = False
                 break
         if not total:
-            if complete:
+            if complete and not empty:
                 inspection.cannot(where, "holds nothing")
             return kind
         if total <= _IN_MEMORY:
@@ -130,9 +155,26 @@ class Reason(str):
     __slots__ = ()
 
 
+class Unread(Reason):
+    """Why nothing here can unpack the stream, sound as it may be, and what would help."""
+
+    __slots__ = ("remedy",)
+
+    remedy: str
+
+    def __new__(cls, why: str, remedy: str) -> Self:
+        """Return the reason with its remedy."""
+        made = super().__new__(cls, why)
+        made.remedy = remedy
+        return made
+
+
 def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Reason]:
     """Yield unpacked pieces of at most 1 MiB, and as the last item a text when the stream is damaged."""
     position = start
+    if kind in _FRAMED:
+        yield from _framed(data, start, stop, kind)
+        return
     while kind == "stored" and position < stop:
         yield data[position : min(stop, position + _OUTPUT)]
         position += _OUTPUT
@@ -157,6 +199,17 @@ def pieces(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Rea
             return
         if kind not in {"gzip", "bz2", "xz"}:
             return
+        # An empty piece lets the caller look at its clock between streams that hold nothing.
+        yield b""
         position -= len(unpacker.unused_data)
         if position <= begun or data[position : position + 2] not in {b"\x1f\x8b", b"BZ", b"\xfd7"}:
             return
+
+
+def _framed(data: Data, start: int, stop: int, kind: str) -> Iterator[bytes | Reason]:
+    try:
+        yield from _FRAMED[kind](data, start, stop)
+    except FrameDamage as damage:
+        yield Reason(str(damage))
+    except FrameUnread as unread:
+        yield Unread(str(unread), unread.remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from assay.artifacts.formats.archive_zip import escapes
+from assay.artifacts.formats.archive_member import escapes
 from assay.artifacts.protobuf import BYTES, MOST_FIELDS, Damaged, fields
 from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.core.finding import Severity

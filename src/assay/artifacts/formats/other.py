@@ -5,9 +5,8 @@ from __future__ import annotations
 from assay.artifacts.reader import Data, FormatReader, Inspection
 
 _UNREAD: dict[bytes, str] = {
-    b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4",
-    b"\x28\xb5\x2f\xfd": "zstd", b"\x7fELF": "elf", b"MZ": "windows-program",
-    b"\xca\xfe\xba\xbe": "java-class", b"RDX3\n": "rds", b"CBM1": "catboost", b"TFL3": "tflite",
+    b"\x02\x21\x4c\x18": "lz4-legacy", b"\x7fELF": "elf", b"MZ": "windows-program",
+    b"\xca\xfe\xba\xbe": "java-class", b"RDX3\n": "rds", b"TFL3": "tflite",
 }  # fmt: skip
 _MEDIA: dict[bytes, str] = {
     b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"PAR1": "parquet", b"ARROW1\x00\x00": "arrow",

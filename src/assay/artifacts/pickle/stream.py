@@ -26,7 +26,7 @@ def looks_like_pickle(data: Data) -> bool:
     if len(data) < 2 or data[0] not in OPENERS:
         return False
     if data[0] == 0x80:
-        return data[1] <= 5
+        return data[1] <= 5 and not _stillborn(data)
     position = 0
     for _ in range(_TRIAL_PICKLES):
         # Many other formats begin with a byte that is an opcode: without a call, all must be pickles to the end.
@@ -43,6 +43,14 @@ def looks_like_pickle(data: Data) -> bool:
             return True
         position = trace.end
     return True
+
+
+def _stillborn(data: Data) -> bool:
+    """Return whether it is a length and JSON, as in safetensors, of which a load fails early, having named nothing."""
+    if data[7:9] != b"\0{":
+        return False
+    trace = Machine(data, 0, opcodes=8).run()
+    return bool(trace.broken) and trace.end <= 8 and not trace.globals
 
 
 def _acts(trace: Trace) -> bool:

@@ -1,0 +1,1 @@
+"""Safe conversion, one module for each kind of model; every function here runs inside the sandbox only."""

@@ -1,0 +1,1 @@
+"""Hostile and harmless model files, one module for each group of families; every module has ``cases()``."""
