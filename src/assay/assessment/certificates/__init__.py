@@ -1,0 +1,1 @@
+"""Certificates: radii within which no input can change a model's answer, one method a module."""
