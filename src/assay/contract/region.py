@@ -1,19 +1,22 @@
 r"""The feasible region: the inputs that the person behind a row could really bring about.
 
-Built from the contract's ranges, directions, steps, integers, categories and linear relations. Laws, held by
+Built from the contract's ranges, directions, steps, integers, categories, relations, implications and one-hot
+groups. Laws, held by
 property tests: ``x0`` is contained; ``contains(project(x, x0), x0)``; ``project`` leaves what is contained and
 is idempotent. Everything works on blocks of rows of model space, (n, d), or of samples, (n, \\*shape).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assay.contract.contract import Contract, Kind, Mutable
-from assay.contract.rows import span
+from assay.contract.logic import Logic
+from assay.contract.repair import repair
+from assay.contract.rows import linear, span
 from assay.core.errors import ContractError, DataError, SettingError
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 _TOLERANCE = 1e-9
-_NORMS = ("l2", "linf", "l1")
+_NORMS = ("l2", "linf", "l1", "l0")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +35,9 @@ class Region:
 
     base_low, base_high: allowed range (infinite where none). up, down: whether a value may grow, shrink.
     step: grid on which values move from where they are (0: any). whole: only integers are valid.
-    category: the value is a code, whose change counts 1. scale: one unit of distance; cost: of such a unit.
-    weights (m, d), bounds (m,), equal (m,): linear relations ``weights @ x <= bounds`` or ``==``.
+    category: the value is a code without order, whose change counts 1. scale: one unit of distance; cost: of such a unit.
+    weights (m, d), bounds (m,), equal (m,): linear relations ``weights @ x <= bounds`` or ``==``. logic: implications,
+    one-hot groups, and the conditions under which relations bind.
     """
 
     base_low: Array
@@ -48,6 +52,7 @@ class Region:
     weights: Array
     bounds: Array
     equal: Flags
+    logic: Logic = field(default_factory=Logic)
 
     @classmethod
     def of(cls, contract: Contract) -> Region:
@@ -62,11 +67,7 @@ class Region:
         low, high = zip(*map(span, features), strict=True)
         whole = np.array([f.discrete for f in features], dtype=bool)
         step = np.array([1.0 if f.kind in (Kind.CATEGORY, Kind.BOOLEAN) else f.step for f in features])
-        place = {f.name: i for i, f in enumerate(features)}
-        weights = np.zeros((len(contract.relations), len(features)))
-        for i, relation in enumerate(contract.relations):
-            for name, weight in relation.weights.items():
-                weights[i, place[name]] = weight
+        weights, bounds, equal = linear(contract)
         return cls(
             base_low=np.array(low, dtype=np.float64),
             base_high=np.array(high, dtype=np.float64),
@@ -74,12 +75,13 @@ class Region:
             down=np.array([f.mutable in (Mutable.DOWN, Mutable.FREE) for f in features], dtype=bool),
             step=np.where(whole, np.maximum(1.0, np.ceil(step)), step),
             whole=whole,
-            category=np.array([f.kind is Kind.CATEGORY for f in features], dtype=bool),
-            scale=np.array([1.0 if f.kind is Kind.CATEGORY else f.scale for f in features]),
+            category=np.array([f.kind is Kind.CATEGORY and not f.ordered for f in features], dtype=bool),
+            scale=np.array([1.0 if f.kind is Kind.CATEGORY and not f.ordered else f.scale for f in features]),
             cost=np.array([f.cost for f in features]),
             weights=weights,
-            bounds=np.array([r.bound for r in contract.relations]),
-            equal=np.array([r.equal for r in contract.relations], dtype=bool),
+            bounds=bounds,
+            equal=equal,
+            logic=Logic.of(contract),
         )
 
     @classmethod
@@ -105,6 +107,11 @@ class Region:
         """Which values may change at all, (d,)."""
         return self.up | self.down
 
+    @property
+    def bound(self) -> bool:
+        """Whether values depend on one another, by any relation, implication or group."""
+        return bool(len(self.bounds) or self.logic.parts)
+
     def low(self, x0: Array) -> Array:
         """Return the lower bound of each value for rows that start at ``x0``, shape of ``x0``."""
         start = self._rows(x0)
@@ -118,20 +125,19 @@ class Region:
     def contains(self, x: Array, x0: Array) -> Flags:
         """Return whether each row of ``x`` can be reached from the same row of ``x0``, (n,)."""
         rows, start = self._pair(x, x0)
-        return _near(rows, self._snap(rows, start)).all(axis=1) & self._related(rows, start)
+        return _near(rows, self.snap(rows, start)).all(axis=1) & self.related(rows, start)
 
     def project(self, x: Array, x0: Array) -> Array:
         """Return the nearest row found that can be reached from ``x0``, shape of ``x``; ``x`` is left as it is.
 
-        Ranges, directions, steps and categories: nearest in each value. Relations: alternating projections in
-        scaled units over the values that move freely, then back towards ``x0`` as far as needed.
+        Ranges, directions, steps and categories: nearest in each value. Relations: see ``assay.contract.repair``.
         """
         rows, start = self._pair(x, x0)
-        out = self._snap(rows, start)
-        if len(self.bounds):
-            bad = np.flatnonzero(~self._related(out, start))
+        out = self.snap(rows, start)
+        if self.bound:
+            bad = np.flatnonzero(~self.related(out, start))
             if len(bad):
-                out[bad] = self._relate(out[bad], start[bad])
+                out[bad] = repair(self, out[bad], start[bad], rows[bad])
         return out.reshape(np.shape(x))
 
     def project_around(self, x: Array, x0: Array) -> Array:
@@ -139,12 +145,12 @@ class Region:
         start = self._rows(x0)
         if x.shape != (len(start), x.shape[1], self.width):
             raise DataError(f"rows of shape {x.shape} do not surround {len(start)} samples of {self.width} values")
-        out = self._snap(x, start[:, None, :])
-        if len(self.bounds):
+        out = self.snap(x, start[:, None, :])
+        if self.bound:
             flat, begin = out.reshape(-1, self.width), np.repeat(start, x.shape[1], axis=0)
-            bad = np.flatnonzero(~self._related(flat, begin))
+            bad = np.flatnonzero(~self.related(flat, begin))
             if len(bad):
-                flat[bad] = self._relate(flat[bad], begin[bad])
+                flat[bad] = repair(self, flat[bad], begin[bad], x.reshape(flat.shape)[bad])
         return out
 
     def sample(self, x0: Array, generator: np.random.Generator, *, spread: float = 10.0) -> Array:
@@ -161,7 +167,7 @@ class Region:
     def distance(self, x: Array, x0: Array, norm: str = "l2") -> Array:
         """Return the distance of each row in units of ``scale``, (n,); a changed category counts 1.
 
-        norm: "l2", "linf" or "l1". Raises SettingError.
+        norm: "l2", "linf", "l1", or "l0" (how many values changed). Raises SettingError.
         """
         change = self._change(*self._pair(x, x0))
         if norm == "l2":
@@ -170,6 +176,8 @@ class Region:
             length = change.max(axis=1, initial=0.0)
         elif norm == "l1":
             length = change.sum(axis=1)
+        elif norm == "l0":
+            length = (change > 0).sum(axis=1).astype(np.float64)
         else:
             raise SettingError(f"norm cannot be {norm!r}", remedy=f"Use {', '.join(_NORMS)}")
         return length
@@ -198,7 +206,7 @@ class Region:
             raise DataError(f"{len(rows)} rows cannot start from {len(start)} rows", remedy="Give one x0 a row")
         return rows, start
 
-    def _snap(self, rows: Array, start: Array) -> Array:
+    def snap(self, rows: Array, start: Array) -> Array:
         """Return rows with each value by itself within bounds and on its grid; what is missing stays as it was.
 
         rows: (..., d); start: broadcasts to it.
@@ -224,55 +232,40 @@ class Region:
             out = np.where(self.mutable & ~missing, out, start)
         return out
 
-    def _excess(self, rows: Array, start: Array) -> Array:
-        """Return by how much each relation is broken, (n, m), in scaled units; 0 where a value is missing.
+    def excess(self, rows: Array, start: Array) -> Array:
+        """Return by how much each linear relation is broken, (n, m), in scaled units; 0 where a value is missing.
 
         A row that starts outside a relation may stay as far outside as it is.
         """
         here, there = np.nan_to_num(rows) @ self.weights.T, np.nan_to_num(start) @ self.weights.T
         applies = ~(np.isnan(start) @ (self.weights != 0).T)
-        over = here - np.where(self.equal, there, np.maximum(self.bounds, there))
+        limit = np.where(self.equal, there, np.maximum(self.bounds, there))
+        if self.logic.guarded:
+            applies &= self.logic.active(rows)
+            limit = np.where(self.logic.active(start), limit, self.bounds)
+        over = here - limit
         size = np.maximum(1.0, np.abs(np.nan_to_num(rows)) @ np.abs(self.weights).T)
         broken = np.where(self.equal, over, np.maximum(over, 0.0)) / size
         result: Array = np.where(applies & (np.abs(broken) > _TOLERANCE), over, 0.0)
         return result
 
-    def _related(self, rows: Array, start: Array) -> Flags:
-        if not len(self.bounds):
-            return np.ones(len(rows), dtype=bool)
-        result: Flags = (self._excess(rows, start) == 0).all(axis=1)
+    def related(self, rows: Array, start: Array) -> Flags:
+        """Return whether each row keeps every relation, implication and group that its start keeps, (n,)."""
+        result: Flags = np.ones(len(rows), dtype=bool)
+        if len(self.bounds):
+            result &= (self.excess(rows, start) == 0).all(axis=1)
+        if self.logic.parts:
+            result &= ~(self.logic.broken(rows) & ~self.logic.broken(start)).any(axis=1)
         return result
 
-    def _relate(self, rows: Array, start: Array) -> Array:
-        """Return rows that meet the relations: moved along them, else drawn back to ``start``."""
-        out = self._alternate(rows, start)
-        whole = self._snap(out, start)
-        bad = ~self._related(whole, start)
-        share = 1.0
-        for _ in range(12):
-            if not bad.any():
-                return whole
-            share /= 2.0
-            drawn = start[bad] + share * (np.nan_to_num(out[bad]) - np.nan_to_num(start[bad]))
-            whole[bad] = self._snap(drawn, start[bad])
-            bad = ~self._related(whole, start)
-        whole[bad] = start[bad]
-        return whole
-
-    def _alternate(self, rows: Array, start: Array, *, rounds: int = 40) -> Array:
-        """Return rows after alternating projections on each relation and the box (von Neumann) of what moves freely."""
-        low, high = self.low(start), self.high(start)
-        free = self.mutable & (self.step == 0)
-        pull = self.weights * np.where(free, self.scale, 0.0) ** 2
-        size = (pull * self.weights).sum(axis=1)
-        out = rows.copy()
-        for _ in range(rounds):
-            over = self._excess(out, start)
-            if not over.any():
-                break
-            for j in np.flatnonzero(size > 0):
-                out -= (self._excess(out, start)[:, j] / size[j])[:, None] * pull[j]
-                out = np.clip(out, low, high)
+    def involved(self, rows: Array, start: Array) -> Flags:
+        """Return which values each row's broken relations, implications and groups speak of, (n, d)."""
+        out: Flags = (self.excess(rows, start) != 0) @ (self.weights != 0)
+        for j, guard in enumerate(self.logic.guards):
+            if guard:
+                out[:, [t.place for t in guard]] |= (self.excess(rows, start)[:, j] != 0)[:, None]
+        for part in self.logic.parts:
+            out[:, part.places] |= (part.broken(rows) & ~part.broken(start))[:, None]
         return out
 
 

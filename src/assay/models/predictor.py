@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from assay.contract.contract import Contract
+    from assay.models.white_box import WhiteBox
 
     Array: TypeAlias = NDArray[Any]
 
@@ -99,11 +100,29 @@ class Predictor(Control, package="assay.models"):
     def close(self) -> None:
         """Let go of what the model holds open, as an endpoint does its connection."""
 
-    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:  # noqa: ARG002 - what overriders take
-        """Return d(cross-entropy)/dx, shape of ``x``. Raises UnsupportedError for a model without gradients."""
+    def white_box(self) -> WhiteBox:
+        """Return the model from inside, for attacks that know its weights; what it is asked is counted here.
+
+        Raises UnsupportedError for a model without gradients.
+        """
         raise UnsupportedError(
-            f"{type(self).__name__} gives no gradients", remedy="Use a black-box attack, or a torch model"
+            f"{type(self).__name__} gives no gradients",
+            remedy="Use a black-box attack, or a torch module, a linear model or an MLPClassifier",
         )
+
+    @final
+    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:
+        """Return d(cross-entropy)/dx, shape of ``x``; each row counts as one query.
+
+        Raises UnsupportedError for a model without gradients.
+        """
+        white = self.white_box()
+
+        def weigh(logits: Any) -> Any:
+            return white.softmax(logits) - white.hot(labels)
+
+        slope: Array = white.array(white.pull(white.tensor(x), weigh)[1])
+        return slope
 
 
 def predictor(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from assay.models.function import classes_of
 from assay.models.predictor import Predictor
+from assay.models.white_box import Noise, WhiteBox
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from assay.contract.contract import Contract
@@ -52,25 +53,76 @@ class TorchModule(Predictor, name="torch"):
         result: Array = shares.cpu().numpy()
         return result
 
-    def gradient(self, x: Array, labels: NDArray[np.intp]) -> Array:
-        """Return d(cross-entropy)/dx, shape of ``x``; each row counts as one query."""
-        import torch
-
-        self.budget.spend(len(x))
-        entry = self._tensor(x).requires_grad_(True)
-        answer = self._module(entry)
-        scores = torch.log(answer.clamp_min(1e-12)) if self._already else answer
-        wanted = torch.as_tensor(labels, dtype=torch.long, device=entry.device)
-        loss = (
-            torch.nn.functional.nll_loss(scores, wanted, reduction="sum")
-            if self._already
-            else (torch.nn.functional.cross_entropy(scores, wanted, reduction="sum"))
-        )
-        (slope,) = torch.autograd.grad(loss, entry)
-        result: Array = slope.double().cpu().numpy()
-        return result
+    def white_box(self) -> TorchWhiteBox:
+        """Return the module from inside: tensors of its type, on its device."""
+        return TorchWhiteBox(self, self._module, self._place, probabilities=self._already)
 
     def _tensor(self, x: Array) -> Any:
         import torch
 
         return torch.as_tensor(x).to(**self._place) if self._place else torch.as_tensor(x).float()
+
+
+class TorchWhiteBox(WhiteBox):
+    """A torch module from inside: logits and gradients in tensors that stay on its device."""
+
+    def __init__(
+        self, predictor: Predictor, module: Any, place: dict[str, Any], *, probabilities: bool = False
+    ) -> None:
+        import torch
+
+        super().__init__(predictor, torch)
+        self._module, self._already = module, probabilities
+        self._place = place or {"dtype": torch.float32, "device": torch.device("cpu")}
+
+    def tensor(self, x: NDArray[Any]) -> Any:
+        """Return numbers as a tensor of the module's type, on its device."""
+        import torch
+
+        return torch.as_tensor(x).to(**self._place)
+
+    def index(self, values: NDArray[Any]) -> Any:
+        """Return whole numbers or flags as a tensor on the module's device."""
+        import torch
+
+        return torch.as_tensor(values).to(self._place["device"])
+
+    def array(self, tensor: Any) -> NDArray[Any]:
+        """Return a tensor as an array: floating numbers as float64."""
+        import torch
+
+        made = tensor.detach()
+        result: NDArray[Any] = (made.double() if torch.is_floating_point(made) else made).cpu().numpy()
+        return result
+
+    def noise(self, seed: int) -> Noise:
+        """Return a source of random tensors on the module's device; the same seed gives the same numbers there."""
+        import torch
+
+        generator = torch.Generator(device=self._place["device"]).manual_seed(seed)
+        return Noise(
+            normal=lambda *shape: torch.randn(shape, generator=generator, **self._place),
+            uniform=lambda *shape: torch.rand(shape, generator=generator, **self._place),
+        )
+
+    def _logits(self, x: Any) -> Any:
+        import torch
+
+        with torch.no_grad():
+            return self._scores(x)
+
+    def _pull(self, x: Any, weigh: Callable[[Any], Any]) -> tuple[Any, Any]:
+        import torch
+
+        with torch.enable_grad():
+            entry = x.detach().requires_grad_(True)
+            answer = self._scores(entry)
+        logits = answer.detach()
+        (slope,) = torch.autograd.grad(answer, entry, weigh(logits))
+        return logits, slope
+
+    def _scores(self, x: Any) -> Any:
+        import torch
+
+        answer = self._module(x)
+        return torch.log(answer.clamp_min(torch.finfo(answer.dtype).tiny)) if self._already else answer

@@ -24,6 +24,7 @@ from assay.core.clock import stream
 from assay.core.errors import BudgetError, DataError, SettingError
 from assay.core.settings import settings_of
 from assay.models.function import Function
+from assay.models.white_box import NumpyWhiteBox, WhiteBox
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -62,25 +63,44 @@ class Threshold(Function):
         self.shapes: set[tuple[int, ...]] = set()
 
     def _answer(self, x: Array) -> Array:
-        self.shapes.add(x.shape[1:])
-        rows = x.reshape(len(x), -1)
-        self.asked.update(rows[:, -1].tolist())
-        share: Array = 0.5 * (1.0 + np.tanh(0.5 * (rows @ self.weights)))
+        self.see(x)
+        share: Array = 0.5 * (1.0 + np.tanh(0.5 * (x.reshape(len(x), -1) @ self.weights)))
         return np.stack([1.0 - share, share], axis=1)
 
-    def gradient(self, x: Array, labels: Labels) -> Array:
-        """Return d(cross-entropy)/dx, shape of ``x``; each row counts as one query."""
-        share = self.probabilities(x)[:, 1]
-        slope: Array = ((share - labels)[:, None] * self.weights).reshape(x.shape)
-        return slope
+    def see(self, x: Array) -> None:
+        """Take down what is asked: the shape of samples x (n, ...) and their last values."""
+        self.shapes.add(x.shape[1:])
+        self.asked.update(x.reshape(len(x), -1)[:, -1].tolist())
+
+    def white_box(self) -> WhiteBox:
+        """Return the model from inside: what is asked there is seen by ``asked`` and ``shapes`` as well."""
+        return _Inside(self)
+
+
+class _Inside(NumpyWhiteBox):
+    def __init__(self, model: Threshold) -> None:
+        super().__init__(model)
+        self._model = model
+
+    def _logits(self, x: Array) -> Array:
+        self._model.see(x)
+        half: Array = 0.5 * (x.reshape(len(x), -1) @ self._model.weights)
+        return np.stack([-half, half], axis=1)
+
+    def _pull(self, x: Array, weigh: Callable[[Array], Array]) -> tuple[Array, Array]:
+        logits = self._logits(x)
+        pull = weigh(logits)
+        slope = 0.5 * (pull[:, 1] - pull[:, 0])[:, None] * self._model.weights
+        return logits, slope.reshape(x.shape)
 
 
 def check_attack(attack: type[Attack] | Attack, *, seed: int = 0) -> None:
     """Raise AssertionError that names the law an attack breaks, and by how much.
 
     Laws of all: settings are JSON, declared and checked; the same seed gives the same bytes; inputs are not changed;
-    a planted truth is found, and nothing where there is nothing. Of evasion: budgets are hard, results feasible and
-    never closer than the exact distance. Of membership: who is a member does not enter the score.
+    a planted truth is found, and nothing where there is nothing. Of evasion: budgets are hard, results feasible, within
+    the radius and never closer than the exact distance; targets are reached. Of membership: who is a member does not
+    enter the score.
     """
     made: Callable[[], Attack] = attack if isinstance(attack, type) else lambda: attack
     part = made()
@@ -111,20 +131,38 @@ def check_settings(part: Attack) -> None:
 
 
 def check_planted_distance(part: EvasionAttack, seed: int) -> None:
-    """Every row of a half-space is turned, really, and never closer than its exact distance."""
-    x = stream(seed, "testing", "box").normal(size=(8, 4)) * _SCALE
+    """Every row of a half-space within the attack's radius is turned, really, and never closer than its exact distance.
+
+    Without a radius all rows are to be turned; with one, rows lie from a fifth of it up to twice it away.
+    """
     model, region = Threshold(_BOX), Region.box([-40.0] * 4, [40.0] * 4, scale=_SCALE)
+    x = stream(seed, "testing", "box").normal(size=(8, 4)) * _SCALE
+    if part.radius is not None and part.norm != "l0":
+        x *= (part.radius * np.linspace(0.2, 2.0, len(x)) / _exact(model, x, region, part.norm))[:, None]
+    exact = _exact(model, x, region, part.norm)
     y = model.labels(x)
     found = part(model, x, y, region, seed=seed)
-    _law(found.success, part, "a planted flip is found")
-    _law(model.labels(found.x_adv) != y, part, "what is returned is really wrong")
-    pull = np.abs(model.weights * region.scale)
-    exact = (
-        np.abs(x @ model.weights) / {"l2": np.sqrt((pull**2).sum()), "linf": pull.sum(), "l1": pull.max()}[part.norm]
-    )
+    _law(found.success | ~_within(part, exact, 0.9), part, "a planted flip is found")
+    _law(~found.success | _within(part, exact, 1 + 1e-9), part, "nothing counts beyond the radius")
+    _law((model.labels(found.x_adv) != y)[found.success], part, "what is returned is really wrong")
     _law(found.distance >= exact - 1e-9, part, "no distance is below the exact one", (exact - found.distance).max())
-    gap = np.abs(found.distance - region.distance(found.x_adv, x, part.norm))
-    _law(gap <= 1e-9, part, "the distance is that of the returned row", gap.max())
+    gap = np.abs(found.distance - region.distance(found.x_adv, x, part.norm))[found.success]
+    _law(gap <= 1e-9, part, "the distance is that of the returned row", gap.max(initial=0.0))
+
+
+def check_targets(part: EvasionAttack, seed: int) -> None:
+    """Samples are taken for the classes wanted, or the attack says that it cannot be aimed; bad targets are refused."""
+    model, x, y, region = _table(seed)
+    far = _far(part)
+    found = far(model, x, y, region, targets=1 - y, seed=seed)
+    _law(found.success, part, "a planted target is reached")
+    _law(model.labels(found.x_adv) == 1 - y, part, "what is returned has the target's label")
+    for wrong in (y, y[:-1], 1 - y + 2):
+        try:
+            far(model, x, y, region, targets=wrong, seed=seed)
+        except DataError:
+            continue
+        _law(False, part, "targets that name no other class are refused", wrong.tolist())
 
 
 def check_constant_model(part: EvasionAttack, seed: int) -> None:
@@ -206,7 +244,7 @@ def check_images(part: EvasionAttack, seed: int) -> None:
 def check_one_row(part: EvasionAttack, seed: int) -> None:
     """One row alone, with no other to start from, is turned."""
     model, x, y, region = _table(seed)
-    found = part(model, x[:1], y[:1], region, seed=seed)
+    found = _far(part)(model, x[:1], y[:1], region, seed=seed)
     _law(found.success, part, "one row alone is turned")
 
 
@@ -278,7 +316,7 @@ def planted_exposure(leak: float, n: int = 600, *, shadows: int = 8, seed: int =
 
 EVASION_LAWS: tuple[Callable[[EvasionAttack, int], None], ...] = (
     check_planted_distance, check_constant_model, check_same_seed, check_sample_budget, check_model_budget,
-    check_feasible, check_already_wrong, check_images, check_one_row, check_empty_batch,
+    check_feasible, check_already_wrong, check_images, check_one_row, check_empty_batch, check_targets,
 )  # fmt: skip
 MEMBERSHIP_LAWS: tuple[Callable[[MembershipAttack, int], None], ...] = (
     check_no_leak, check_planted_leak, check_same_scores, check_blind, check_few_rows,
@@ -291,6 +329,31 @@ def _table(seed: int, n: int = 8) -> tuple[Threshold, Array, Labels, Region]:
     x = np.column_stack([rng.normal(size=(n, 2)), rng.integers(0, 9, n), rng.integers(0, 3, n), place])
     x[:, 0] = np.where(place % 2, 2.0, -2.0) - 0.5 * x[:, 1] - 0.1 * x[:, 2]
     return Threshold((1.0, 0.5, 0.1, 0.0, 0.0)), x, (place % 2).astype(np.intp), Region.of(_TABLE)
+
+
+def _exact(model: Threshold, x: Array, region: Region, norm: str) -> Array:
+    """Return the distance of each row to the boundary, (n,): as far as its wide box never ends it."""
+    pull, away = np.abs(model.weights * region.scale), np.abs(x.reshape(len(x), -1) @ model.weights)
+    if norm == "l0":
+        away, pull = np.sign(away), np.ones(1)
+    exact: Array = away / {"l2": np.sqrt((pull**2).sum()), "linf": pull.sum(), "l1": pull.max(), "l0": 1.0}[norm]
+    return exact
+
+
+def _within(part: EvasionAttack, exact: Array, share: float) -> NDArray[np.bool_]:
+    if part.radius is None:
+        return np.ones(len(exact), dtype=bool)
+    inside: NDArray[np.bool_] = exact <= part.radius * (share if part.norm != "l0" else 1.0)
+    return inside
+
+
+def _far(part: EvasionAttack) -> EvasionAttack:
+    """Return the attack with a radius that is never the reason to find nothing."""
+    if part.radius is None:
+        return part
+    remake: Callable[..., EvasionAttack] = type(part)
+    names: list[str] = list(getattr(part, "__dataclass_fields__", ()))
+    return remake(**{**{name: getattr(part, name) for name in names}, "radius": 10.0})
 
 
 def _law(holds: ArrayLike, part: Attack, law: str, by: object = None) -> None:

@@ -116,7 +116,7 @@ def _nearest_others(
     """Return which rows of the pool (m, d) with another label are nearest, (len(live), most), -1 where there is none."""
     out = np.full((len(live), most), -1, dtype=np.intp)
     for row, sample in enumerate(live):
-        others = np.flatnonzero(labels != oracle.y[sample])
+        others = np.flatnonzero((labels < 0) | oracle.reached(labels, np.full(len(labels), sample)))
         if len(others):
             x0 = np.broadcast_to(oracle.x0[sample], (len(others), pool.shape[1]))
             chosen = others[np.argsort(oracle.region.distance(pool[others], x0), kind="stable")[:most]]
