@@ -5,13 +5,19 @@ Nothing here runs a query: ``assay.contract.validate`` sums all flags in one agg
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
-from assay.contract.contract import Contract, Feature, Kind, Relation, Role
+from assay.contract.contract import Contract, Feature, Kind, Role
+from assay.contract.relations import Condition, Implication, OneHot, Relation, values_of
 from assay.core.finding import Severity
 
 _TRUE_FALSE = ("true", "false", "1", "0", "yes", "no", "t", "f", "y", "n")
+_TRUE = ("true", "1", "yes", "t", "y")
 _MICROSECONDS_A_DAY = 86_400_000_000
 _TOLERANCE = 1e-9
 
@@ -46,8 +52,7 @@ def checks_of(contract: Contract, table: Any) -> list[Check]:
                 "unknown-class", name, Severity.HIGH, unknown, f"the label is none of {_few(contract.target.classes)}"
             )
         )
-    out += [_relation(r, table, schema) for r in contract.relations if all(n in schema for n in r.weights)]
-    return out
+    return out + _relations(contract, table)
 
 
 def text_of(column: Any, dtype: Any) -> Any:
@@ -161,18 +166,77 @@ def _range(feature: Feature, value: Any, valid: Any) -> list[Check]:
     return [Check("out-of-range", feature.name, Severity.MEDIUM, valid & outside, f"is outside {ends}")]
 
 
-def _relation(relation: Relation, table: Any, schema: Any) -> Check:
+def _relations(contract: Contract, table: Any) -> list[Check]:
+    """Return one check for each relation, implication and one-hot group whose columns the table has."""
+    have = {
+        f.name: value_of(f, table[f.name], table.schema()[f.name])
+        for f in contract.features
+        if f.name in table.schema()
+    }
+    known = {f.name: f for f in contract.features}
+    out = []
+    for part in (p for p in contract.owed if all(name in have for name in p.columns)):
+        if isinstance(part, Relation):
+            flag = _met(part.when, have, known) & _unequal(part, have)
+        elif isinstance(part, Implication):
+            present = reduce(and_, (have[c.column].notnull() for c in part.then))
+            flag = _met(part.when, have, known) & present & ~_met(part.then, have, known)
+        else:
+            flag = _not_one_hot(part, have)
+        words = part.describe()
+        out.append(Check("relation", part.name or words, Severity.MEDIUM, flag, f"{words} does not hold", shows=False))
+    return out
+
+
+def value_of(feature: Feature, column: Any, dtype: Any) -> Any:
+    """Return a column as it stands in model space, null where it is missing or cannot be read."""
+    import ibis
+
+    if feature.kind is Kind.CATEGORY:
+        text = text_of(column, dtype)
+        codes = text.cases(*((name, float(code)) for code, name in enumerate(feature.categories)), else_=-1.0)
+        return text.isnull().ifelse(ibis.null("float64"), codes)
+    if feature.kind is Kind.DATE:
+        return days_of(column, dtype)
+    if feature.kind is Kind.BOOLEAN and dtype.is_string():
+        text = column.strip().lower()
+        return text.isin(_TRUE_FALSE).ifelse(text.isin(_TRUE).cast("float64"), ibis.null("float64"))
+    return number_of(column, dtype)
+
+
+def _unequal(relation: Relation, have: Mapping[str, Any]) -> Any:
     total: Any = 0.0
     size: Any = 1.0
     for name, weight in relation.weights.items():
-        value = number_of(table[name], schema[name])
-        total, size = total + value * weight, size + value.abs() * abs(weight)
+        total, size = total + have[name] * weight, size + have[name].abs() * abs(weight)
     over = total - relation.bound
-    flag = (over.abs() if relation.equal else over) > size * _TOLERANCE
-    sign = "==" if relation.equal else "<="
-    terms = " + ".join(f"{w:g} {n}" for n, w in relation.weights.items())
-    says = f"{terms} {sign} {relation.bound:g} does not hold"
-    return Check("relation", relation.name or terms, Severity.MEDIUM, flag, says, shows=False)
+    return (over.abs() if relation.equal else over) > size * _TOLERANCE
+
+
+def _met(conditions: tuple[Condition, ...], have: Mapping[str, Any], known: Mapping[str, Feature]) -> Any:
+    """Return whether all conditions hold; a missing value meets none."""
+    import ibis
+
+    flag: Any = ibis.literal(True)
+    for condition in conditions:
+        value = have[condition.column]
+        low, high = condition.interval()
+        if low > -math.inf:
+            flag &= value >= low
+        if high < math.inf:
+            flag &= value <= high
+        if condition.one_of:
+            flag &= value.isin(values_of(condition, known[condition.column]))
+    return flag.fill_null(False)
+
+
+def _not_one_hot(group: OneHot, have: Mapping[str, Any]) -> Any:
+    total: Any = 0.0
+    bits: Any = True
+    for name in group.columns:
+        total, bits = total + have[name], bits & have[name].isin((0.0, 1.0))
+    right = (total == 1) | (total == 0) if group.optional else total == 1
+    return ~(bits & right)
 
 
 def _few(values: tuple[str, ...]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from assay.contract.relations import Implication, OneHot, Owed, Relation, values_of
 from assay.core.digest import Digest, digest_record
 from assay.core.errors import ContractError
 
@@ -63,7 +64,8 @@ class Feature:
     categories: allowed values of a category, as text, in the order of their codes. max_null: largest
     allowed share of missing values (0: none may be missing). step: smallest change an attacker can make
     (0: any); cost: of changing it by one ``scale`` (the spread of the training data). constant: inference
-    saw one value only. extra: fields of the YAML that this version does not know; they survive a round trip.
+    saw one value only. ordered: the order of the categories means something, so that a change counts the steps
+    between two of them, each one ``scale``. extra: fields of the YAML that this version does not know; they survive a round trip.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Feature:
     max_null: float = 0.0
     unique: bool = False
     constant: bool = False
+    ordered: bool = False
     mutable: Mutable = Mutable.FREE
     step: float = 0.0
     cost: float = 1.0
@@ -96,6 +99,8 @@ class Feature:
             raise ContractError(f"low {self.low:g} is above high {self.high:g}", where=self.name, remedy="Swap them")
         if self.kind is Kind.CATEGORY and self.role is Role.FEATURE and not self.categories:
             raise ContractError("a category needs its categories", where=self.name, remedy="List the allowed values")
+        if self.ordered and self.kind is not Kind.CATEGORY:
+            raise ContractError("only a category can be ordered", where=self.name, remedy="Leave ordered out")
         if len(set(self.categories)) != len(self.categories):
             raise ContractError("a category is listed twice", where=self.name)
         if not 0.0 <= self.max_null <= 1.0:
@@ -125,16 +130,6 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
-    """A linear relation that every valid row meets: ``sum(weights[f] * f) <= bound`` (or ``==``)."""
-
-    weights: Mapping[str, float]
-    bound: float
-    equal: bool = False
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Tensor:
     """An image or other tensor input. shape: of one sample; low, high: range of every element."""
 
@@ -153,13 +148,16 @@ class Contract:
     """The description of one input and its target. Exactly one of ``columns`` and ``tensor`` is given.
 
     columns: all columns of the table but the target. max_age_days: how old the newest ``TIME`` value may
-    be (None: not checked). Round trip: ``Contract.from_yaml(c.to_yaml()) == c``.
+    be (None: not checked). relations, implications, one_hot: what columns owe to one another.
+    Round trip: ``Contract.from_yaml(c.to_yaml()) == c``.
     """
 
     target: Target | None = None
     columns: tuple[Feature, ...] = ()
     tensor: Tensor | None = None
     relations: tuple[Relation, ...] = ()
+    implications: tuple[Implication, ...] = ()
+    one_hot: tuple[OneHot, ...] = ()
     max_age_days: float | None = None
     name: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -172,13 +170,33 @@ class Contract:
             if name in seen:
                 raise ContractError("the column is described twice", where=name)
             seen.add(name)
-        known = {f.name for f in self.features}
-        for relation in self.relations:
-            for name in relation.weights:
+        self._check_relations()
+
+    def _check_relations(self) -> None:
+        known = {f.name: f for f in self.features}
+        for part in self.owed:
+            for name in part.columns:
                 if name not in known:
                     raise ContractError("a relation names a column that is no feature", where=name)
-            if not relation.weights or not all(math.isfinite(v) for v in (relation.bound, *relation.weights.values())):
-                raise ContractError("a relation needs weights and a bound that are finite", where=relation.name)
+        conditions = [c for r in self.relations for c in r.when]
+        conditions += [c for i in self.implications for c in (*i.when, *i.then)]
+        for condition in conditions:
+            feature = known[condition.column]
+            values_of(condition, feature)
+            if feature.kind is Kind.CATEGORY and not feature.ordered and condition.bounded:
+                remedy = "Use one_of, or say ordered: true"
+                raise ContractError("a category without order has no bounds", where=feature.name, remedy=remedy)
+        grouped = [name for group in self.one_hot for name in group.columns]
+        for name in grouped:
+            if known[name].kind not in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER):
+                raise ContractError("a column of a one-hot group must hold 0 and 1", where=name)
+            if grouped.count(name) > 1:
+                raise ContractError("the column is in two one-hot groups", where=name)
+
+    @property
+    def owed(self) -> tuple[Owed, ...]:
+        """Everything that columns owe to one another: relations, then implications, then one-hot groups."""
+        return (*self.relations, *self.implications, *self.one_hot)
 
     @property
     def features(self) -> tuple[Feature, ...]:

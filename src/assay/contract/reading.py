@@ -13,7 +13,7 @@ _MOST_BYTES = 1 << 26
 _MOST_VALUES = 300_000
 _MOST_DEPTH = 12
 # Read as written, never as a YAML boolean, number or date: `no` is a direction and may be a category.
-_AS_WRITTEN = {"name", "categories", "classes", "positive", "mutable", "dtype", "description"}
+_AS_WRITTEN = {"name", "categories", "classes", "positive", "mutable", "dtype", "description", "column", "one_of"}
 
 
 def parse_yaml(text: str, *, where: str = "") -> tuple[object, Lines]:

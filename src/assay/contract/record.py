@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from assay.contract.contract import CONTRACT_VERSION, Contract, Feature, Kind, Mutable, Relation, Role, Target, Tensor
+from assay.contract.contract import CONTRACT_VERSION, Contract, Feature, Kind, Mutable, Role, Target, Tensor
 from assay.contract.reading import Lines, parse_yaml
+from assay.contract.relations import Condition, Implication, OneHot, Relation
 from assay.core.errors import ContractError
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - days in model space have no zone
@@ -56,7 +57,15 @@ def to_record(contract: Contract) -> dict[str, object]:
     if contract.tensor:
         record["tensor"] = _given(contract.tensor, {"shape": list(contract.tensor.shape)})
     if contract.relations:
-        record["relations"] = [_given(r, {"weights": dict(r.weights)}) for r in contract.relations]
+        record["relations"] = [
+            _given(r, {"weights": dict(r.weights), "when": _conditions(r.when)}) for r in contract.relations
+        ]
+    if contract.implications:
+        record["implications"] = [
+            _given(i, {"when": _conditions(i.when), "then": _conditions(i.then)}) for i in contract.implications
+        ]
+    if contract.one_hot:
+        record["one_hot"] = [_given(g, {"columns": list(g.columns)}) for g in contract.one_hot]
     if contract.max_age_days is not None:
         record["max_age_days"] = contract.max_age_days
     return {**record, **{k: v for k, v in contract.extra.items() if k not in record}}
@@ -98,6 +107,12 @@ def _given(value: Any, changed: Mapping[str, object]) -> dict[str, object]:
         if item != f.default:
             record[f.name] = item.value if isinstance(item, (Kind, Role, Mutable)) else item
     return record
+
+
+def _conditions(conditions: tuple[Condition, ...]) -> object:
+    """Return conditions as records; none as the default that it is."""
+    made = [_given(c, {"one_of": list(c.one_of) if c.one_of else ()}) for c in conditions]
+    return made or ()
 
 
 def _feature_record(feature: Feature) -> dict[str, object]:
@@ -251,6 +266,7 @@ _FEATURE: dict[str, Reader] = {
     "max_null": _number,
     "unique": _flag,
     "constant": _flag,
+    "ordered": _flag,
     "mutable": _one_of(Mutable),
     "step": _number,
     "cost": _number,
@@ -259,13 +275,23 @@ _FEATURE: dict[str, Reader] = {
     "slice": _flag,
     "description": _text,
 }
+_CONDITION: dict[str, Reader] = {
+    "column": _text,
+    **dict.fromkeys(("above", "least", "below", "most"), _day),
+    "one_of": _many(_text),
+}
+_WHEN = _many(_strict(Condition, _CONDITION))
 _CONTRACT: dict[str, Reader] = {
     "contract": _whole,
     "name": _text,
     "target": _strict(Target, {"name": _text, "classes": _many(_text), "positive": _text}),
     "columns": _many(_feature),
     "tensor": _strict(Tensor, {"shape": _many(_whole), "dtype": _text, "low": _number, "high": _number}),
-    "relations": _many(_strict(Relation, {"weights": _weights, "bound": _number, "equal": _flag, "name": _text})),
+    "relations": _many(
+        _strict(Relation, {"weights": _weights, "bound": _number, "equal": _flag, "name": _text, "when": _WHEN})
+    ),
+    "implications": _many(_strict(Implication, {"when": _WHEN, "then": _WHEN, "name": _text})),
+    "one_hot": _many(_strict(OneHot, {"columns": _many(_text), "optional": _flag, "name": _text})),
     "max_age_days": _maybe_number,
 }
 _NEEDED: dict[type, tuple[str, ...]] = {
@@ -273,4 +299,7 @@ _NEEDED: dict[type, tuple[str, ...]] = {
     Target: ("name", "classes"),
     Tensor: ("shape",),
     Relation: ("weights", "bound"),
+    Condition: ("column",),
+    Implication: ("when", "then"),
+    OneHot: ("columns",),
 }

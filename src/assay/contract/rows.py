@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.contract.contract import Contract, Feature, Kind
+from assay.contract.logic import Logic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,17 @@ def span(feature: Feature) -> tuple[float, float]:
     return -np.inf if low is None else low, np.inf if high is None else high
 
 
+def linear(contract: Contract) -> tuple[Array, Array, Flags]:
+    """Return the linear relations over the features: weights (m, d), bounds (m,), and which are equalities (m,)."""
+    place = {f.name: i for i, f in enumerate(contract.features)}
+    weights = np.zeros((len(contract.relations), len(place)))
+    for i, relation in enumerate(contract.relations):
+        for name, weight in relation.weights.items():
+            weights[i, place[name]] = weight
+    bounds = np.array([r.bound for r in contract.relations])
+    return weights, bounds, np.array([r.equal for r in contract.relations], dtype=bool)
+
+
 class RowRules:
     """A contract compiled to arrays; make one for each served model and use it for every request."""
 
@@ -48,13 +60,9 @@ class RowRules:
         self.category = np.array([f.kind is Kind.CATEGORY for f in features], dtype=bool)
         self.whole = np.array([f.kind in (Kind.INTEGER, Kind.BOOLEAN, Kind.CATEGORY) for f in features], dtype=bool)
         self.optional = np.array([f.max_null > 0 for f in features], dtype=bool)
-        place = {f.name: i for i, f in enumerate(features)}
-        self.weights = np.zeros((len(contract.relations), len(features)))
-        for i, relation in enumerate(contract.relations):
-            for name, weight in relation.weights.items():
-                self.weights[i, place[name]] = weight
-        self.bounds = np.array([r.bound for r in contract.relations])
-        self.equal = np.array([r.equal for r in contract.relations], dtype=bool)
+        self.relations = contract.owed
+        self.weights, self.bounds, self.equal = linear(contract)
+        self.logic = Logic.of(contract)
 
     def violations(self, x: Array) -> Violations:
         """Return which rows of model space, (n, d) or (n, *shape), meet the contract, and why others do not."""
@@ -90,7 +98,7 @@ class RowRules:
             (infinite, lambda i, _: f"{self.names[i]}: is not finite"),
             (outside, self._outside),
             (broken, lambda i, v: f"{self.names[i]}: {v:g} is not a whole number"),
-            (apart, lambda i, _: f"relation {self.contract.relations[i].name or i} is broken"),
+            (apart, lambda i, _: f"relation {self.relations[i].name or self.relations[i].describe()} is broken"),
         )
         for row in np.flatnonzero(~ok):
             found = [(say, i) for flags, say in tests for i in np.flatnonzero(flags[row])[:_MOST_REASONS]]
@@ -103,15 +111,17 @@ class RowRules:
         return f"{self.names[i]}: {value:g} is outside [{self.low[i]:g}, {self.high[i]:g}]"
 
     def _apart(self, x: Array, missing: Flags) -> Flags:
-        """Return which relations each row breaks, (n, m); one with a missing value does not apply."""
-        if not len(self.bounds):
+        """Return which relations, implications and groups each row breaks, (n, m); missing values excuse a row."""
+        if not self.relations:
             return np.zeros((len(x), 0), dtype=bool)
         values = np.where(np.isfinite(x), x, 0.0)
         over = values @ self.weights.T - self.bounds
         room = _TOLERANCE * np.maximum(1.0, np.abs(values) @ np.abs(self.weights).T)
         applies = ~(missing @ (self.weights != 0).T)
-        result: Flags = applies & np.where(self.equal, np.abs(over) > room, over > room)
-        return result
+        if self.logic.guarded:
+            applies &= self.logic.active(x)
+        flags: Flags = applies & np.where(self.equal, np.abs(over) > room, over > room)
+        return np.concatenate([flags, self.logic.broken(x)], axis=1)
 
 
 def violations(contract: Contract, x: Array) -> Violations:
