@@ -9,6 +9,8 @@ from enum import Enum
 from assay.core.evidence import NotChecked
 from assay.core.finding import Finding, Severity
 
+_MEDIUM, _CRITICAL = Severity.MEDIUM.rank, Severity.CRITICAL.rank
+
 
 class FileVerdict(str, Enum):
     """What a file is to the person who wants to load it; only ``CLEAN`` lets it through."""
@@ -85,9 +87,9 @@ class ScanReport:
 def verdict_of(findings: list[Finding], failed: bool, unsupported: bool) -> FileVerdict:
     """Return the verdict: the worst finding decides, then whether anything could not be examined."""
     top = max((f.severity.rank for f in findings), default=0)
-    if top >= Severity.CRITICAL.rank:
+    if top >= _CRITICAL:
         return FileVerdict.MALICIOUS
-    if top >= Severity.MEDIUM.rank:
+    if top >= _MEDIUM:
         return FileVerdict.SUSPICIOUS
     if failed:
         return FileVerdict.ERROR

@@ -19,10 +19,11 @@ _IN_MEMORY = 16 << 20
 _JUDGE_RATIO_FROM = 64 << 20
 _HEADS: dict[bytes, str] = {
     b"\x1f\x8b\x08": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x5d\x00\x00": "lzma",
-    b"x\x01": "zlib", b"x\x5e": "zlib", b"x\x9c": "zlib", b"x\xda": "zlib", b"ZF0x": "joblib-zfile",
-    lz4_frame.MAGIC: "lz4", zstd_frame.MAGIC: "zstd",
+    b"ZF0x": "joblib-zfile", lz4_frame.MAGIC: "lz4", zstd_frame.MAGIC: "zstd",
 }  # fmt: skip
+_MAGICS = tuple(_HEADS)
 _ZFILE_HEAD = 21
+_ZLIB_TRIAL = 512
 
 
 class _Unpacker(Protocol):
@@ -57,10 +58,35 @@ class _Zlib:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
+class _ZipLzma:
+    """LZMA as zip archives hold it: two lengths, the properties, then the stream without its size."""
+
+    def __init__(self) -> None:
+        self._inner = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=128 << 20)
+        self._begun = False
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._inner.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if not self._begun:
+            self._begun, data = True, data[4:9] + b"\xff" * 8 + data[9:]
+        return self._inner.decompress(data, max_length)
+
+
 _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
     "gzip": lambda: _Zlib(31), "zlib": lambda: _Zlib(15), "joblib-zfile": lambda: _Zlib(15), "raw-deflate": lambda: _Zlib(-15),
     "bz2": bz2.BZ2Decompressor, "xz": lambda: lzma.LZMADecompressor(memlimit=128 << 20),
-    "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=128 << 20),
+    "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=128 << 20), "zip-lzma": _ZipLzma,
 }  # fmt: skip
 
 
@@ -83,7 +109,7 @@ class CompressedReader(FormatReader, name="compressed", techniques=(DENIAL,)):
 
 def _kind(data: Data) -> str:
     head = data[:6]
-    return next((kind for magic, kind in _HEADS.items() if head.startswith(magic)), "")
+    return next(kind for magic, kind in _HEADS.items() if head.startswith(magic)) if head.startswith(_MAGICS) else ""
 
 
 def unpack_and_scan(data: Data, start: int, stop: int, kind: str, where: str, inspection: Inspection) -> str:
@@ -125,12 +151,16 @@ def scan_pieces(
             if complete and not empty:
                 inspection.cannot(where, "holds nothing")
             return kind
-        if total <= _IN_MEMORY:
-            spool.seek(0)
-            return inspection.scan(spool.read(), where)
-        spool.flush()
-        with mmap(spool.fileno(), 0, access=ACCESS_READ) as mapped:
-            return inspection.scan(mapped, where)
+        outer, inspection.inflated = inspection.inflated, max(inspection.inflated, total / max(packed, 1))
+        try:
+            if total <= _IN_MEMORY:
+                spool.seek(0)
+                return inspection.scan(spool.read(), where)
+            spool.flush()
+            with mmap(spool.fileno(), 0, access=ACCESS_READ) as mapped:
+                return inspection.scan(mapped, where)
+        finally:
+            inspection.inflated = outer
 
 
 def over_budget(total: int, new: int, packed: int, where: str, inspection: Inspection) -> bool:

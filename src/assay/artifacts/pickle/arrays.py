@@ -10,7 +10,8 @@ from assay.artifacts.pickle.values import Call, Global, Pairs, Value
 if TYPE_CHECKING:
     from assay.artifacts.pickle.machine import Machine
 
-_WRAPPERS = {"joblib.numpy_pickle.NumpyArrayWrapper"}
+_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
+_LAST = "NumpyArrayWrapper"
 _DTYPE = re.compile(r"[<>=|]?([?bBhHiIuUlLqQefdgFDGSVOMmcnpa])(\d*)(?:\[.*\])?\Z")
 _SIZES = {"?": 1, "b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "l": 8, "L": 8, "q": 8, "Q": 8, "e": 2, "f": 4,
           "d": 8, "g": 16, "F": 8, "D": 16, "G": 32, "O": 8, "M": 8, "m": 8, "c": 1, "n": 8, "p": 8}  # fmt: skip
@@ -23,7 +24,9 @@ def skip_array(machine: Machine, target: Value, state: Value, seen: list[int]) -
     An array of objects is a pickle of its own, which is followed as part of this one. seen: gets the
     offset of every array.
     """
-    if not (isinstance(target, Call) and isinstance(target.func, Global) and target.func.path in _WRAPPERS):
+    if type(target) is not Call or type(target.func) is not Global:
+        return
+    if not target.func.name.endswith(_LAST) or target.func.path != _WRAPPER:
         return
     seen.append(machine.pos)
     fields = state if isinstance(state, Pairs) else Pairs()

@@ -143,9 +143,19 @@ def _text(form: struct.Struct | None, encoding: str) -> Handler:
     return handle
 
 
-def _binary(form: struct.Struct | None) -> Handler:
+def _short_bytes(m: Machine) -> None:
+    start = m.pos + 1
+    m.pos = stop = start + m.data[start - 1]
+    if stop > m.end:
+        raise Broken("the stream ends within an operand")
+    if stop - start >= 8:
+        m.trace.blobs.append((start, stop - start))
+    m.stack.append(m.data[start:stop])
+
+
+def _binary(form: struct.Struct) -> Handler:
     def handle(m: Machine) -> None:
-        size = m.take(1)[0] if form is None else m.count(form)
+        size = m.count(form)
         start = m.pos
         if size > m.end - start:
             m.take(size)
@@ -157,12 +167,14 @@ def _binary(form: struct.Struct | None) -> Handler:
     return handle
 
 
-def _integer(size: int, signed: struct.Struct | None = None) -> Handler:
-    def handle(m: Machine) -> None:
-        raw = m.take(size)
-        m.stack.append(signed.unpack(raw)[0] if signed else int.from_bytes(raw, "little"))
+def _int4(m: Machine) -> None:
+    m.stack.append(_I4.unpack_from(m.data, m.pos)[0])
+    m.pos += 4
 
-    return handle
+
+def _int2(m: Machine) -> None:
+    m.stack.append(_U2.unpack_from(m.data, m.pos)[0])
+    m.pos += 2
 
 
 def _counted_long(form: struct.Struct | None) -> Handler:
@@ -177,14 +189,19 @@ def _push(value: Value) -> Handler:
     return lambda m: m.stack.append(value)
 
 
-def _tuple_of(size: int) -> Handler:
-    def handle(m: Machine) -> None:
-        if len(m.stack) < size:
-            raise Broken("stack underflow")
-        values = tuple(m.stack[-size:])
-        m.stack[-size:] = [values]
+def _tuple1(m: Machine) -> None:
+    stack = m.stack
+    stack[-1] = (stack[-1],)
 
-    return handle
+
+def _tuple2(m: Machine) -> None:
+    last = m.stack.pop()
+    m.stack[-1] = (m.stack[-1], last)
+
+
+def _tuple3(m: Machine) -> None:
+    last, middle = m.stack.pop(), m.stack.pop()
+    m.stack[-1] = (m.stack[-1], middle, last)
 
 
 def _append(m: Machine) -> None:
@@ -255,13 +272,13 @@ def _obj(m: Machine) -> None:
 
 
 def _reduce(m: Machine) -> None:
-    args, func = m.stack.pop(), m.stack.pop()
-    m.call(func, args, "REDUCE")
+    args = m.stack.pop()
+    m.call(m.stack.pop(), args, "REDUCE")
 
 
 def _newobj(m: Machine) -> None:
-    args, func = m.stack.pop(), m.stack.pop()
-    m.call(func, args, "NEWOBJ")
+    args = m.stack.pop()
+    m.call(m.stack.pop(), args, "NEWOBJ")
 
 
 def _newobj_ex(m: Machine) -> None:
@@ -309,17 +326,17 @@ _odd_short_text = _text(None, "utf-8")
 _TABLE: dict[str, Handler] = {
     "MARK": lambda m: m.marks.append(len(m.stack)), "STOP": _stop, "POP": _pop, "POP_MARK": lambda m: m.since_mark(),
     "DUP": lambda m: m.stack.append(m.stack[-1]), "FLOAT": _float, "INT": _int, "LONG": _long,
-    "BININT": _integer(4, _I4), "BININT1": _byte, "BININT2": _integer(2), "NONE": _push(None),
+    "BININT": _int4, "BININT1": _byte, "BININT2": _int2, "NONE": _push(None),
     "NEWTRUE": _push(True), "NEWFALSE": _push(False), "EMPTY_TUPLE": _push(()),
     "BINFLOAT": _binfloat, "LONG1": _counted_long(None), "LONG4": _counted_long(_U4),
     "STRING": _string, "UNICODE": _unicode, "SHORT_BINUNICODE": _short_text, "BINUNICODE": _text(_U4, "utf-8"),
     "BINUNICODE8": _text(_U8, "utf-8"), "BINSTRING": _text(_U4, "latin-1"), "SHORT_BINSTRING": _text(None, "latin-1"),
-    "BINBYTES": _binary(_U4), "SHORT_BINBYTES": _binary(None), "BINBYTES8": _binary(_U8), "BYTEARRAY8": _binary(_U8),
+    "BINBYTES": _binary(_U4), "SHORT_BINBYTES": _short_bytes, "BINBYTES8": _binary(_U8), "BYTEARRAY8": _binary(_U8),
     "EMPTY_LIST": lambda m: m.stack.append([]), "LIST": lambda m: m.stack.append(m.since_mark()),
     "EMPTY_DICT": lambda m: m.stack.append(Pairs()), "DICT": lambda m: m.stack.append(Pairs(m.since_mark())),
     "EMPTY_SET": lambda m: m.stack.append(Members()), "FROZENSET": lambda m: m.stack.append(Members(m.since_mark())),
     "TUPLE": lambda m: m.stack.append(tuple(m.since_mark())),
-    "TUPLE1": _tuple_of(1), "TUPLE2": _tuple_of(2), "TUPLE3": _tuple_of(3),
+    "TUPLE1": _tuple1, "TUPLE2": _tuple2, "TUPLE3": _tuple3,
     "APPEND": _append, "APPENDS": _appends, "ADDITEMS": _additems, "SETITEM": _setitem, "SETITEMS": _setitems,
     "GLOBAL": _global, "STACK_GLOBAL": _stack_global, "INST": _inst, "OBJ": _obj, "REDUCE": _reduce, "NEWOBJ": _newobj,
     "NEWOBJ_EX": _newobj_ex, "BUILD": _build, "PROTO": _proto, "FRAME": _frame,

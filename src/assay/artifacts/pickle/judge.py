@@ -41,15 +41,9 @@ class Judge:
     def report(self) -> None:
         """Report everything the trace does that is not allowed, each name once."""
         trace = self.trace
-        first_call: dict[int, Call] = {}
-        for call in trace.calls:
-            if isinstance(call.func, Global):
-                first_call.setdefault(id(call.func), call)
-        for name in trace.globals:
-            self._name(name, first_call.get(id(name)))
-            if len(self._said) > _MOST_NAMES:
-                self.inspection.error(self.where, "imports more names than the budget allows")
-                return
+        if not self._names():
+            self.inspection.error(self.where, "imports more names than the budget allows")
+            return
         for call in trace.calls:
             self._call(call)
         for build in trace.builds:
@@ -68,11 +62,29 @@ class Judge:
             return Rule(Rating.ALLOWED, "type of the archive itself", "", frozenset({"reference", "new"}))
         return self.inspection.policy.judge(name.module, name.name)
 
-    def _name(self, name: Global, call: Call | None) -> None:
-        rule = self.rule(name)
-        if rule.rating is Rating.ALLOWED:
-            self.inspection.admitted.add((name.module, name.name))
-        if rule.rating is Rating.ALLOWED or ("name", name.path) in self._said:
+    def _names(self) -> bool:
+        """Put every name to the policy; return whether there were no more of them than the budget allows."""
+        refused = []
+        for name in self.trace.globals:
+            rule = self.rule(name)
+            if rule.rating is Rating.ALLOWED:
+                self.inspection.admitted.add((name.module, name.name))
+            else:
+                refused.append((name, rule))
+        if not refused:
+            return True
+        first_call: dict[int, Call] = {}
+        for call in self.trace.calls:
+            if isinstance(call.func, Global):
+                first_call.setdefault(id(call.func), call)
+        for name, rule in refused:
+            self._name(name, rule, first_call.get(id(name)))
+            if len(self._said) > _MOST_NAMES:
+                return False
+        return True
+
+    def _name(self, name: Global, rule: Rule, call: Call | None) -> None:
+        if ("name", name.path) in self._said:
             return
         self._said.add(("name", name.path))
         deed = f"calls {show(call)}" if call else f"imports {name.path[:200]}"
@@ -85,7 +97,7 @@ class Judge:
             self._say("pickle-unknown-global", Severity.HIGH, text, at, _EXECUTION, _UNKNOWN_REMEDY)
 
     def _call(self, call: Call) -> None:
-        func = self._persistent_class(call.func)
+        func = call.func if type(call.func) is Global else self._persistent_class(call.func)
         if not isinstance(func, Global):
             if isinstance(func, (str, int, float, type(None), list, tuple, bytes)):
                 self.trace.broken = (
@@ -121,8 +133,7 @@ class Judge:
         if isinstance(build.target, (Global, Unknown, Outside)):
             text = f"loading changes {show(build.target)} itself, with {show(build.state)}"
             self._once("pickle-patch", Severity.CRITICAL, text, build.at)
-        states = build.state if isinstance(build.state, tuple) else (build.state,)
-        for state in states[:2]:
+        for state in build.state[:2] if isinstance(build.state, tuple) else (build.state,):
             if isinstance(state, Pairs):
                 planted = [k for k in state[::2] if isinstance(k, str) and k in _HOOKS]
                 if planted and planted != ["__dict__"]:

@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import TypeAlias
 
 from assay.artifacts.pickle.handlers import HANDLERS
+from assay.artifacts.pickle.opcodes import CODES
 from assay.artifacts.pickle.trace import Broken, Stopped, Trace
 from assay.artifacts.pickle.values import UNKNOWN, Call, Global, Value
 
@@ -24,6 +25,8 @@ _LONGEST_LINE = 1 << 20
 _MEMO_BOMB = 1 << 24
 _CHUNK = 1 << 13
 _MOST_STEPS = 250_000
+_MEMOIZE, _SHORT_TEXT = CODES["MEMOIZE"], CODES["SHORT_BINUNICODE"]
+_BYTE, _GET_SHORT = CODES["BININT1"], CODES["BINGET"]
 
 
 class Machine:
@@ -72,19 +75,51 @@ class Machine:
         return trace
 
     def _follow(self) -> None:
-        data, handlers, trace = self.data, HANDLERS, self.trace
-        while trace.opcodes < self.limit:
-            for _ in range(min(_CHUNK, self.limit - trace.opcodes)):
-                at = self.at = self.pos
-                self.pos = at + 1
-                handlers[data[at]](self)
-            trace.opcodes += _CHUNK
-            if len(trace.globals) + len(trace.calls) + len(trace.builds) + len(trace.blobs) > _MOST_STEPS:
-                trace.spent = "more imports and calls than the budget allows"
-                return
-            if time.monotonic() > self.deadline:
-                trace.spent = "more time than the budget allows"
-                return
+        # A scan of many small files is spent here. The most frequent opcodes are followed in place, as their handlers
+        # would, with the position in a local: `at` and `pos` are written before anything else looks at them.
+        data, handlers, trace, end = self.data, HANDLERS, self.trace, self.end
+        stack, memo, pos = self.stack, self.memo, self.pos
+        push = stack.append
+        try:
+            while trace.opcodes < self.limit:
+                for _ in range(min(_CHUNK, self.limit - trace.opcodes)):
+                    code = data[pos]
+                    if code == _MEMOIZE:
+                        memo[len(memo)] = stack[-1]
+                        pos += 1
+                    elif code == _SHORT_TEXT and (stop := pos + 2 + data[pos + 1]) <= end:
+                        try:
+                            push(data[pos + 2 : stop].decode())
+                        except UnicodeDecodeError:
+                            self.at, self.pos = pos, pos + 1
+                            handlers[code](self)
+                        pos = stop
+                        if data[pos] == _MEMOIZE:
+                            memo[len(memo)] = stack[-1]
+                            pos += 1
+                    elif code == _BYTE:
+                        push(data[pos + 1])
+                        pos += 2
+                    elif code == _GET_SHORT:
+                        push(memo[data[pos + 1]])
+                        pos += 2
+                    else:
+                        self.at, self.pos = pos, pos + 1
+                        handlers[code](self)
+                        pos = self.pos
+                trace.opcodes += _CHUNK
+                if self._spent():
+                    return
+        finally:
+            self.at, self.pos = pos, max(self.pos, pos)
+
+    def _spent(self) -> bool:
+        trace = self.trace
+        if len(trace.globals) + len(trace.calls) + len(trace.builds) + len(trace.blobs) > _MOST_STEPS:
+            trace.spent = "more imports and calls than the budget allows"
+        elif time.monotonic() > self.deadline:
+            trace.spent = "more time than the budget allows"
+        return bool(trace.spent)
 
     # -- operands ----------------------------------------------------------------------------------
 

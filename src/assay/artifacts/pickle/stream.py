@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from assay.artifacts.pickle.arrays import skip_array
@@ -10,6 +11,7 @@ from assay.artifacts.pickle.machine import BuildHook, Machine, Trace
 from assay.artifacts.pickle.opcodes import OPENERS
 from assay.artifacts.pickle.policy import Rating, builtin_policy
 from assay.artifacts.pickle.values import Global
+from assay.core.finding import Severity
 
 if TYPE_CHECKING:
     from assay.artifacts.reader import Data, Inspection
@@ -19,6 +21,11 @@ _STOP = 0x2E
 _TRIAL = 1 << 14
 _TRIAL_PICKLES = 64
 _LARGEST_NESTED = 32 << 20
+_MOST_SWEPT = 20_000
+_NAME = rb"([A-Za-z_][\w.]{0,200})"
+_TEXT = rb"(?:\x8c[\x01-\xff]|X[\x01-\xff]\0\0\0)" + _NAME + rb"(?:\x94|q.|r.{4}|p\d{1,9}\n){0,2}"
+_IMPORT = re.compile(rb"[ci]" + _NAME + rb"\n" + _NAME + rb"\n|" + _TEXT + _TEXT + rb"\x93", re.DOTALL)
+_REMEDY = "Do not load the file; ask its author for ONNX or safetensors"
 
 
 def looks_like_pickle(data: Data) -> bool:
@@ -82,6 +89,9 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
         traces.append(trace)
         if trace.spent or trace.broken:
             inspection.error(f"{where}@{trace.end}", trace.spent or trace.broken)
+            if trace.spent and inspection.inflated > inspection.limits.ratio:
+                inspection.bomb(where, f"a pickle of {inspection.inflated:.0f} times its packed size has no end in sight")
+            _sweep(data, trace.end, where, inspection)
             return traces
         position = trace.end
         if inspection.expired():
@@ -92,6 +102,19 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
     if arrays and not raw_tail:
         _read_plainly(data, start, where, inspection)
     return traces
+
+
+def _sweep(data: Data, position: int, where: str, inspection: Inspection) -> None:
+    """Report dangerous names in what could not be followed, found by the bytes that would import them."""
+    for count, found in enumerate(_IMPORT.finditer(data, position)):
+        if count >= _MOST_SWEPT or inspection.expired():
+            return
+        module, name = (part.decode("ascii") for part in found.groups(b"") if part)
+        rule = inspection.policy.judge(module, name)
+        if rule.rating is Rating.DANGEROUS:
+            text = f"behind what can be followed stands an import of {module}.{name}, which {rule.reason}"
+            place = f"{where}@{found.start()}"
+            inspection.report("pickle-dangerous-global", Severity.CRITICAL, text, place, rule.technique, _REMEDY)
 
 
 def _follow(data: Data, position: int, inspection: Inspection, hook: BuildHook | None) -> Trace:
@@ -113,11 +136,13 @@ def _judge(
                 break
             _nested(data[at : at + size], f"{where}@{at}!nested", inspection)
     for call in trace.calls:
+        func = call.func
         if (
-            isinstance(call.args, tuple)
+            isinstance(func, Global)
+            and func.name == "encode"
+            and func.module == "_codecs"
+            and isinstance(call.args, tuple)
             and call.args
-            and isinstance(call.func, Global)
-            and call.func.path == "_codecs.encode"
         ):
             text = call.args[0]
             if isinstance(text, str) and text.endswith(".") and ord(text[0]) in OPENERS:
