@@ -44,6 +44,7 @@ class Inspection:
 
     ``scan`` looks at the file and, through the readers, at everything inside of it. ``context`` names
     the formats that enclose the current one, outermost first. ``admitted``: allowed names that pickles import.
+    ``inflated``: how many times larger the current content is than it lies in the file.
     """
 
     policy: Policy
@@ -55,6 +56,7 @@ class Inspection:
     failed: bool = False
     unsupported: bool = False
     unpacked: int = 0
+    inflated: float = 1.0
     members: int = 0
     notes: list[str] | None = None
     admitted: set[tuple[str, str]] = field(default_factory=set)

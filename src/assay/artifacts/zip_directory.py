@@ -16,6 +16,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _FULL = 0xFFFFFFFF
 _ENCRYPTED = 0x1 | 0x40
 _LINK = 0o120000
+_MOST_ENDS = 8
 
 
 class ZipDamage(Exception):
@@ -42,11 +43,58 @@ class Member:
         return bool(self.flags & _ENCRYPTED)
 
 
-def directory(data: Data, most: int) -> tuple[list[Member], int]:
-    """Return all members in order, and how many bytes lie before the archive. Raises ZipDamage."""
-    end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65557))
-    if end < 0 or end + _END.size > len(data):
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All members in order, and what surrounds them.
+
+    prefix: bytes before the archive. stop: where it ends, its comment included. decoys: further end records that reach
+    the end of the file as well, so that readers disagree on which directory is the archive's.
+    """
+
+    members: list[Member]
+    prefix: int
+    stop: int
+    decoys: int = 0
+
+
+def directory(data: Data, most: int) -> Directory:
+    """Return the directory; with several end records that could be meant, the members of all. Raises ZipDamage."""
+    ends = _ends(data)
+    if not ends:
         raise ZipDamage("the archive has no directory")
+    first, *others = ends
+    members, prefix = _members(data, first, most)
+    known = {(m.header, m.name) for m in members}
+    decoys = 0
+    for end in others:
+        try:
+            more, _ = _members(data, end, most)
+        except ZipDamage:
+            continue
+        decoys += 1
+        members += [m for m in more if (m.header, m.name) not in known]
+        known |= {(m.header, m.name) for m in more}
+    return Directory(members, prefix, min(len(data), _stop(data, first)), decoys)
+
+
+def _ends(data: Data) -> list[int]:
+    """Return where end records stand: the last one, then those before it whose comment reaches the end of the file."""
+    found: list[int] = []
+    position = len(data)
+    while len(found) < _MOST_ENDS:
+        position = data.rfind(b"PK\x05\x06", max(0, len(data) - 65557), position)
+        if position < 0:
+            break
+        if position + _END.size <= len(data) and (not found or _stop(data, position) == len(data)):
+            found.append(position)
+    return found
+
+
+def _stop(data: Data, end: int) -> int:
+    return end + _END.size + int.from_bytes(data[end + 20 : end + 22], "little")
+
+
+def _members(data: Data, end: int, most: int) -> tuple[list[Member], int]:
     _, _, _, _, count, size, offset, _ = _END.unpack(data[end : end + _END.size])
     stop = end
     if end >= _END64.size + 20 and data[end - 20 : end - 16] == b"PK\x06\x07":

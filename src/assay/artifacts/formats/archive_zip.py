@@ -6,6 +6,7 @@ import re
 
 from assay.artifacts.formats.archive_member import escapes, is_source, scan_source
 from assay.artifacts.formats.compressed import pieces, unpack_and_scan
+from assay.artifacts.formats.trailing import check_tail
 from assay.artifacts.pickle.stream import read_pickles
 from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.artifacts.zip_directory import Member, ZipDamage, directory, local_mismatch
@@ -13,7 +14,7 @@ from assay.core.finding import Severity
 
 _STORED, _DEFLATED = 0, 8
 _LARGEST_PICKLE = 64 << 20
-_METHODS = {_DEFLATED: "raw-deflate", 12: "bz2", 93: "zstd", 95: "xz"}
+_METHODS = {_DEFLATED: "raw-deflate", 12: "bz2", 14: "zip-lzma", 93: "zstd", 95: "xz"}
 _TORCH_RAW = re.compile(r"(?:[^/]*/)?(?:data|constants|xl_model_data|tensors)/\d+")
 _TORCH_NOTES = re.compile(r"(?:[^/]*/)?(?:version|byteorder|\.data/[^/]+|\.format_version|\.storage_alignment)")
 _TORCH_PACKAGE = re.compile(r"[^/]+/\.data/(?:extern_modules|python_version)")
@@ -32,14 +33,18 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
     def read(self, data: Data, where: str, inspection: Inspection) -> str:
         """Examine all members, and whether readers can disagree on what they are."""
         try:
-            members, prefix = directory(data, inspection.limits.members)
+            found = directory(data, inspection.limits.members)
         except ZipDamage as damage:
             if data[:4] == b"PK\x03\x04":
                 inspection.error(where, str(damage))
             return "zip"
-        if prefix:
-            text = f"{prefix} bytes lie before the archive; some readers skip them and others do not"
+        members = found.members
+        if found.prefix:
+            text = f"{found.prefix} bytes lie before the archive; some readers skip them and others do not"
             inspection.report("zip-prefix", Severity.MEDIUM, text, where, EMBEDDED_CODE, _REMEDY)
+        if found.decoys:
+            text = "the archive has several directories; readers disagree on which one counts"
+            inspection.report("zip-ambiguous", Severity.HIGH, text, where, EMBEDDED_CODE, _REMEDY)
         names = [m.name for m in members]
         label = _label(names)
         self._check_names(names, where, inspection)
@@ -47,7 +52,9 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             self._member(data, member, label, where, inspection)
             if inspection.expired():
                 inspection.error(where, "takes more time than the budget allows")
-                break
+                return label
+        if found.stop < len(data):
+            check_tail(data, found.stop, where, inspection)
         return label
 
     @staticmethod

@@ -109,7 +109,20 @@ class CompressedReader(FormatReader, name="compressed", techniques=(DENIAL,)):
 
 def _kind(data: Data) -> str:
     head = data[:6]
-    return next(kind for magic, kind in _HEADS.items() if head.startswith(magic)) if head.startswith(_MAGICS) else ""
+    if head.startswith(_MAGICS):
+        return next(kind for magic, kind in _HEADS.items() if head.startswith(magic))
+    return "zlib" if _is_zlib(data) else ""
+
+
+def _is_zlib(data: Data) -> bool:
+    """Return whether the content begins as a zlib stream of any window (RFC 1950), of which a little can be unpacked."""
+    if len(data) < 6 or data[0] & 0x8F != 0x08 or data[1] & 0x20 or (data[0] << 8 | data[1]) % 31:
+        return False
+    try:
+        zlib.decompressobj(15).decompress(data[:_ZLIB_TRIAL], 64)
+    except zlib.error:
+        return False
+    return True
 
 
 def unpack_and_scan(data: Data, start: int, stop: int, kind: str, where: str, inspection: Inspection) -> str:

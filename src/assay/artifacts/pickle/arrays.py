@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from assay.artifacts.pickle.trace import Broken
 from assay.artifacts.pickle.values import Call, Global, Pairs, Value
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def skip_array(machine: Machine, target: Value, state: Value, seen: list[int]) -
     padding = 1 + machine.data[machine.pos] if align is not None and machine.pos < machine.end else 0
     stop = machine.pos + padding + size * count
     if stop > machine.end:
-        machine.pos = machine.end
-        machine.soft("an array longer than the file")
-        return
+        raise Broken("an array longer than the file")
     machine.pos = stop
 
 

@@ -90,7 +90,9 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
         if trace.spent or trace.broken:
             inspection.error(f"{where}@{trace.end}", trace.spent or trace.broken)
             if trace.spent and inspection.inflated > inspection.limits.ratio:
-                inspection.bomb(where, f"a pickle of {inspection.inflated:.0f} times its packed size has no end in sight")
+                inspection.bomb(
+                    where, f"a pickle of {inspection.inflated:.0f} times its packed size has no end in sight"
+                )
             _sweep(data, trace.end, where, inspection)
             return traces
         position = trace.end
