@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.assessment.evasion.base import EvasionAttack, Oracle
+from assay.assessment.evasion.line import bisect, start
 from assay.assessment.evasion.refine import refine
 from assay.core.settings import OneOf, Within, setting
 
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.intp]
 
-_POOL = 200
-_COARSE = 1.0 / 64.0
 _BLOCK_VALUES = 4_000_000
-# Points of a line asked at once: seven for three halvings, since a call costs more than its rows.
-_WAYS = 7
-_CUTS = np.arange(1, _WAYS + 1) / (_WAYS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +40,10 @@ class HopSkipJump(
 
     def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:
         """Find a wrong row for each sample, then shorten its distance step by step."""
-        _start(oracle, live, first, generator, self.tries)
+        start(oracle, live, first, generator, self.tries)
         live = live[np.isfinite(oracle.distance[live])]
         found = live
-        _bisect(oracle, live, _precision(oracle))
+        bisect(oracle, live, _precision(oracle))
         refine(oracle, live)
         oracle.reserve = min(self.max_queries // 5, 110 + 2 * int(oracle.region.mutable.sum()))
         for step in range(1, self.iterations + 1):
@@ -77,74 +73,13 @@ class HopSkipJump(
             going[i[hit]] = False
             length[i] /= 2.0
         moved = (jumped != here).any(axis=1)
-        _bisect(oracle, live[moved], _precision(oracle), far=jumped[moved])
+        bisect(oracle, live[moved], _precision(oracle), far=jumped[moved])
 
 
 def _precision(oracle: Oracle) -> float:
     """Return the relative width at which a search along a line stops: 0.01 / d^1.5 (L2) or 0.01 / d^2 (Linf)."""
     d = max(1, int(oracle.region.mutable.sum()))
     return float(max(1e-7, 0.01 / d ** (1.5 if oracle.norm == "l2" else 2.0)))
-
-
-def _start(oracle: Oracle, live: Index, first: Index, generator: np.random.Generator, tries: int) -> None:
-    """Find a wrong row for each sample: from the nearest of another label that is known, else from random feasible rows."""
-    pool, labels = oracle.starts, np.full(len(oracle.starts), -1)
-    if not len(pool):
-        n = len(oracle.x0)
-        chosen = np.arange(n) if n <= _POOL else generator.choice(n, _POOL, replace=False)
-        pool, labels = oracle.x0[chosen], first[chosen]
-    near = _nearest_others(oracle, live, pool, labels)
-    for place in range(near.shape[1]):
-        able = np.flatnonzero((near[:, place] >= 0) & (oracle.left[live] > 0))
-        rows = oracle.region.project(pool[near[able, place]], oracle.x0[live[able]])
-        wrong = oracle.wrong(rows, live[able]) if len(able) else np.zeros(0, dtype=bool)
-        _bisect(oracle, live[able[wrong]], _COARSE, far=rows[wrong])
-    asked, count = 0, 1
-    while asked < tries:
-        owner = live[~np.isfinite(oracle.distance[live]) & (oracle.left[live] >= count)]
-        if not len(owner):
-            break
-        owner = np.repeat(owner, count)
-        oracle.wrong(oracle.region.sample(oracle.x0[owner], generator), owner)
-        asked += count
-        count = min(2 * count, max(1, tries - asked))
-
-
-def _nearest_others(
-    oracle: Oracle, live: Index, pool: Array, labels: NDArray[np.intp], *, most: int = 3
-) -> NDArray[np.intp]:
-    """Return which rows of the pool (m, d) with another label are nearest, (len(live), most), -1 where there is none."""
-    out = np.full((len(live), most), -1, dtype=np.intp)
-    for row, sample in enumerate(live):
-        others = np.flatnonzero((labels < 0) | oracle.reached(labels, np.full(len(labels), sample)))
-        if len(others):
-            x0 = np.broadcast_to(oracle.x0[sample], (len(others), pool.shape[1]))
-            chosen = others[np.argsort(oracle.region.distance(pool[others], x0), kind="stable")[:most]]
-            out[row, : len(chosen)] = chosen
-    return out
-
-
-def _bisect(oracle: Oracle, live: Index, precision: float, *, far: Array | None = None) -> None:
-    """Shorten each sample's wrong row along the line to the sample, down to the given precision.
-
-    Several points of the line are asked at once.
-    """
-    if not len(live):
-        return
-    start = oracle.x0[live]
-    end = (oracle.best[live] if far is None else far).copy()
-    line = np.nan_to_num(end - start)
-    low, width = np.zeros(len(live)), np.ones(len(live))
-    for _ in range(int(np.ceil(np.log2(1.0 / precision) / 3.0))):
-        i = np.flatnonzero(oracle.left[live] >= _WAYS)
-        if not len(i):
-            return
-        cuts = low[i, None] + width[i, None] * _CUTS
-        rows = oracle.region.project_around(start[i, None, :] + cuts[:, :, None] * line[i, None, :], start[i])
-        hit = oracle.wrong(rows.reshape(-1, start.shape[1]), np.repeat(live[i], _WAYS)).reshape(len(i), _WAYS)
-        first = np.where(hit.any(axis=1), hit.argmax(axis=1), _WAYS)
-        low[i] += width[i] * first / (_WAYS + 1)
-        width[i] /= _WAYS + 1
 
 
 def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
