@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from assay.assessment.evasion.refine import refine
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -83,3 +85,10 @@ def bisect(oracle: Oracle, live: Index, precision: float, *, far: Array | None =
         first = np.where(hit.any(axis=1), hit.argmax(axis=1), _WAYS)
         low[i] += width[i] * first / (_WAYS + 1)
         width[i] /= _WAYS + 1
+
+
+def shorten(oracle: Oracle, live: Index, *, precision: float = 1.0 / 512.0) -> None:
+    """Bring the wrong row of each sample that has one nearer: along the line to the sample, then value by value."""
+    live = live[np.isfinite(oracle.distance[live]) & (oracle.distance[live] > 0)]
+    bisect(oracle, live, precision)
+    refine(oracle, live)
