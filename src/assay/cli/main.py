@@ -6,15 +6,15 @@ import importlib
 import os
 import pkgutil
 import sys
-import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import click
 
 from assay import __version__
 from assay.core.errors import AssayError
 
-_NOT_COMMANDS = {"main", "output"}
+_NOT_COMMANDS = {"columns", "main", "output"}
 _HELP = """Assay takes a model from raw data to a guarded endpoint, and measures how robust, private and intact it is.
 
 \b
@@ -46,6 +46,11 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name, None when there is none."""
+        # Most commands have a module of their own name: the others need not be imported to run one.
+        if not self.commands and cmd_name.isidentifier() and find_spec(f"assay.cli.{cmd_name}") is not None:
+            own = {c.name: c for c in _of_module(cmd_name)}
+            if cmd_name in own:
+                return own[cmd_name]
         self._find()
         return super().get_command(ctx, cmd_name)
 
@@ -59,9 +64,13 @@ def _commands() -> Iterator[click.Command]:
     package = importlib.import_module("assay.cli")
     for module in pkgutil.iter_modules(package.__path__):
         if module.name not in _NOT_COMMANDS:
-            namespace = vars(importlib.import_module(f"assay.cli.{module.name}"))
-            grouped = {id(c) for g in namespace.values() if isinstance(g, click.Group) for c in g.commands.values()}
-            yield from (v for v in namespace.values() if isinstance(v, click.Command) and id(v) not in grouped)
+            yield from _of_module(module.name)
+
+
+def _of_module(name: str) -> Iterator[click.Command]:
+    namespace = vars(importlib.import_module(f"assay.cli.{name}"))
+    grouped = {id(c) for g in namespace.values() if isinstance(g, click.Group) for c in g.commands.values()}
+    yield from (v for v in namespace.values() if isinstance(v, click.Command) and id(v) not in grouped)
 
 
 @click.group(
@@ -91,6 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = 0
     except Exception as error:  # noqa: BLE001 - the outermost frame: a user sees a line, never a traceback
         if os.environ.get("ASSAY_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         _say(
             f"assay: internal error, {type(error).__name__}: {' '.join(str(error).split())[:300]}. Set ASSAY_DEBUG=1 and report it"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -58,19 +60,14 @@ class Output:
         """Print rows under headings, words of judgement coloured, unless JSON was asked for."""
         if self.as_json:
             return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        from assay.cli.columns import render
 
-        table = Table(
-            *headings, title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False
-        )
-        for row in rows:
-            table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
-        # The first column names things, and a cut name cannot be looked up; a file has no width to keep to.
-        table.columns[0].overflow, table.columns[0].no_wrap = "fold", True
-        console = Console(file=sys.stdout)
-        Console(file=sys.stdout, width=None if console.is_terminal else _FILE_WIDTH).print(table)
+        # A file has no width to keep to.
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else _FILE_WIDTH
+        styles = _STYLES if terminal and "NO_COLOR" not in os.environ else None
+        text = render(headings, [[str(cell) for cell in row] for row in rows], width, styles)
+        click.echo(f"{title}\n{text}" if title else text)
 
     def document(self, record: object) -> None:
         """Print the answer as one JSON document, if JSON was asked for."""

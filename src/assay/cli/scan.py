@@ -56,8 +56,6 @@ def scan(
     passes.
     """
     from assay.artifacts.report import FileVerdict
-    from assay.artifacts.sarif import scan_sarif
-    from assay.core.files import write_text
     from assay.flows.scan import Accept, scan_models
 
     accept = Accept.of(reason, by, until)
@@ -66,6 +64,9 @@ def scan(
     )
     report = judged.report
     if sarif is not None:
+        from assay.artifacts.sarif import scan_sarif
+        from assay.core.files import write_text
+
         write_text(sarif, json.dumps(scan_sarif(report, judged.accepted), indent=2) + "\n")
     output.document(judged.to_json())
     if explain:

@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
-from importlib.metadata import entry_points
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.machinery import PathFinder
 from typing import ClassVar, TypeVar
 
 from assay.core.errors import SettingError
@@ -73,8 +77,7 @@ def discover(base: type[C]) -> dict[str, type[C]]:
         package = importlib.import_module(base.package)
         for module in pkgutil.walk_packages(package.__path__, f"{base.package}."):
             importlib.import_module(module.name)
-        for point in entry_points(group=base.package):
-            point.load()
+        _load_plugins(base.package)
     found: dict[str, type[C]] = {}
     for part in _subclasses(base):
         if not part.name:
@@ -93,6 +96,42 @@ def named(base: type[C], name: str) -> type[C]:
     if name not in parts:
         raise SettingError(f"there is no {base.__name__} called {name!r}", remedy=f"Use one of: {', '.join(parts)}")
     return parts[name]
+
+
+def _load_plugins(group: str) -> None:
+    """Import the parts of others that are installed under an entry point group."""
+    declared = _declared(tuple(sys.path), tuple(sys.meta_path))
+    if declared is not None and group.encode() not in declared:
+        return
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=group):
+        point.load()
+
+
+@cache
+def _declared(folders: tuple[str, ...], finders: tuple[object, ...]) -> bytes | None:
+    """Return the entry points of all that is installed, as text to search in; None where it cannot be told.
+
+    importlib.metadata takes longer to import than a small model takes to scan, and most groups have no plugin.
+    """
+    if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in finders):
+        return None
+    texts = []
+    for folder in folders:
+        if os.path.isfile(folder):
+            return None
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        if any(name.endswith(".egg") for name in names):
+            return None
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                with suppress(OSError), open(os.path.join(folder, name, "entry_points.txt"), "rb") as stream:
+                    texts.append(stream.read())
+    return b"\n".join(texts)
 
 
 def _subclasses(base: type[C]) -> list[type[C]]:

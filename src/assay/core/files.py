@@ -6,7 +6,6 @@ The one module of ``core`` that touches the disk: every room above needs it (doc
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    draft = target.with_name(f".{target.name}.{os.urandom(6).hex()}.part")
     try:
         yield draft
         with open(draft, "rb+") as stream:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.artifacts.pickle.policy import Policy
 from assay.artifacts.reader import Limits
 from assay.artifacts.report import FileReport, ScanReport
 from assay.artifacts.scan import scan_paths
-from assay.supply.sources.limits import SourceLimits
-from assay.supply.sources.source import DEFAULT_LIMITS, Fetched, is_url, open_source
-from assay.supply.sources.sparse import fetch_sparse
+
+if TYPE_CHECKING:
+    from assay.supply.sources.limits import SourceLimits
+    from assay.supply.sources.source import Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class LocalSource:
 def local_sources(
     names: Iterable[str | os.PathLike[str]],
     *,
-    limits: SourceLimits = DEFAULT_LIMITS,
+    limits: SourceLimits | None = None,
     allow_unpinned: bool = False,
     whole: bool = False,
     folder: Path | None = None,
@@ -41,16 +42,33 @@ def local_sources(
     whole: fetch raw tensors of torch archives too. folder: keep what was fetched here; without it, it is removed at
     the end. Raises as ``open_source`` for the first that cannot be fetched.
     """
+    texts = [os.fspath(name) for name in names]
+    if not any(text == "-" or "://" in text for text in texts):
+        # Nothing to fetch, and what could fetch it takes longer to import than a small model takes to scan.
+        yield tuple(LocalSource(Path(text), text) for text in texts)
+        return
+    with _fetched(texts, limits, allow_unpinned=allow_unpinned, whole=whole, folder=folder) as sources:
+        yield sources
+
+
+@contextmanager
+def _fetched(
+    texts: Iterable[str], limits: SourceLimits | None, *, allow_unpinned: bool, whole: bool, folder: Path | None
+) -> Iterator[tuple[LocalSource, ...]]:
+    import tempfile
+
+    from assay.supply.sources.source import DEFAULT_LIMITS, is_url, open_source
+    from assay.supply.sources.sparse import fetch_sparse
+
     get = open_source if whole else fetch_sparse
     with tempfile.TemporaryDirectory(prefix="assay-fetch-") as scratch:
         root = folder or Path(scratch).resolve()
         made = []
-        for number, name in enumerate(names):
-            text = os.fspath(name)
+        for number, text in enumerate(texts):
             if not is_url(text):
                 made.append(LocalSource(Path(text), text))
                 continue
-            fetched = get(text, root / f"{number:04}", limits=limits, allow_unpinned=allow_unpinned)
+            fetched = get(text, root / f"{number:04}", limits=limits or DEFAULT_LIMITS, allow_unpinned=allow_unpinned)
             made.append(LocalSource(fetched.path, fetched.url, fetched))
         yield tuple(made)
 
@@ -58,7 +76,7 @@ def local_sources(
 def scan_sources(
     names: Iterable[str | os.PathLike[str]],
     *,
-    limits: SourceLimits = DEFAULT_LIMITS,
+    limits: SourceLimits | None = None,
     allow_unpinned: bool = False,
     whole: bool = False,
     folder: Path | None = None,

@@ -1,6 +1,7 @@
 """``assay scan``: baselines, standard input, and the files with which other programs call it."""
 
 import os
+import pickle
 import subprocess
 import sys
 from datetime import timedelta
@@ -119,3 +120,17 @@ def test_the_action_runs_what_it_says(hostile, tmp_path):
         )
         assert done.returncode == code, done.stderr
         assert (tmp_path / "out.sarif").exists() and not (tmp_path / "x").exists()
+
+
+def test_a_scan_of_one_file_imports_little(tmp_path):
+    """Start-up is most of what a scan of a small file costs."""
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"a": [1, 2]}))
+    code = (
+        "import sys\nfrom assay.cli.main import main\n"
+        "try: main(['scan', sys.argv[1], '--json'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "print(sorted(m for m in sys.modules if m.startswith('assay.cli.')), file=sys.stderr)\n"
+        "heavy = 'rich numpy cryptography logging importlib.metadata email socket tempfile secrets sqlite3 yaml assay.supply'\n"
+        "print([m for m in heavy.split() if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m.pkl"], capture_output=True, text=True, check=True)
+    assert done.stderr.split("\n")[:2] == ["['assay.cli.main', 'assay.cli.output', 'assay.cli.scan']", "[]"]

@@ -139,11 +139,8 @@ def builtin_policy() -> Policy:
 def _read_allowed(record: dict[str, list[dict[str, list[str] | str]]], into: dict[tuple[str, str], Rule]) -> None:
     for row in record["allow"]:
         for use, implied in (("reference", ()), ("new", ("reference",)), ("call", ("new", "reference"))):
-            for name in row.get(use, ()):
-                rule = Rule(
-                    Rating.ALLOWED, str(row["reason"]), "", frozenset((use, *implied)), str(row.get("guard", ""))
-                )
-                into[str(row["module"]), name] = rule
+            rule = Rule(Rating.ALLOWED, str(row["reason"]), "", frozenset((use, *implied)), str(row.get("guard", "")))
+            into.update({(str(row["module"]), name): rule for name in row.get(use, ())})
 
 
 def _read_dangers(
