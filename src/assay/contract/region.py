@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 _TOLERANCE = 1e-9
-_NORMS = ("l2", "linf", "l1", "l0")
+_NORMS = ("l2", "linf", "l1", "l0", "cost")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +169,8 @@ class Region:
 
         norm: "l2", "linf", "l1", or "l0" (how many values changed). Raises SettingError.
         """
+        if norm == "cost":
+            return self.price(x, x0)
         change = self._change(*self._pair(x, x0))
         if norm == "l2":
             length: Array = np.sqrt((change**2).sum(axis=1))

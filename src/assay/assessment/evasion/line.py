@@ -28,11 +28,7 @@ _CUTS = np.arange(1, _WAYS + 1) / (_WAYS + 1)
 
 def start(oracle: Oracle, live: Index, first: Index, generator: np.random.Generator, tries: int) -> None:
     """Find a wrong row for each sample: from the nearest of another label that is known, else from random feasible rows."""
-    pool, labels = oracle.starts, np.full(len(oracle.starts), -1)
-    if not len(pool):
-        n = len(oracle.x0)
-        chosen = np.arange(n) if n <= _POOL else generator.choice(n, _POOL, replace=False)
-        pool, labels = oracle.x0[chosen], first[chosen]
+    pool, labels = known(oracle, first, generator)
     near = nearest_others(oracle, live, pool, labels)
     for place in range(near.shape[1]):
         able = np.flatnonzero((near[:, place] >= 0) & (oracle.left[live] > 0))
@@ -48,6 +44,18 @@ def start(oracle: Oracle, live: Index, first: Index, generator: np.random.Genera
         oracle.wrong(oracle.region.sample(oracle.x0[owner], generator), owner)
         asked += count
         count = min(2 * count, max(1, tries - asked))
+
+
+def known(oracle: Oracle, first: Index, generator: np.random.Generator) -> tuple[Array, Index]:
+    """Return rows that the attacker has, (m, d), and the model's labels of them, (m,), -1 where not asked.
+
+    The rows given as starts; without any, samples under attack, at most 200, with their first labels ``first`` (n,).
+    """
+    if len(oracle.starts):
+        return oracle.starts, np.full(len(oracle.starts), -1, dtype=np.intp)
+    n = len(oracle.x0)
+    chosen = np.arange(n) if n <= _POOL else generator.choice(n, _POOL, replace=False)
+    return oracle.x0[chosen], first[chosen]
 
 
 def nearest_others(

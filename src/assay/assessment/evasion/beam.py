@@ -1,0 +1,179 @@
+"""Beam: single changes of a table's row, the best of them together, and on from the best rows found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assay.assessment.evasion.base import EvasionAttack, Oracle
+from assay.assessment.evasion.line import known, shorten
+from assay.assessment.evasion.odds import log_margins_around
+from assay.core.settings import OneOf, Within, setting
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Index = NDArray[np.intp]
+
+_MOVES = np.array((-8.0, -3.0, -1.0, -0.25, 0.25, 1.0, 3.0, 8.0))
+_UNIONS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_FEWEST = 16
+_BLOCK_VALUES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beam(
+    EvasionAttack, name="beam", techniques=("AML.T0015", "AML.T0043.001"), mitigations=("AML.M0003", "AML.M0004")
+):
+    """Change one column to a value that others have, keep the rows of which the model is least sure, and go on from them.
+
+    A beam search over columns and values for trees and whatever else gives scores. Values are quantiles of the rows
+    that the attacker knows, ends of ranges, categories, and steps from where a row is. Changes that helped one by one
+    are also tried together. What is found is brought nearer value by value.
+    """
+
+    max_queries: int = setting(2000, Within(20, None), "Hard budget of model queries for each sample.")
+    norm: str = setting("l1", OneOf(("l1", "cost", "l2", "linf", "l0")), "Distance that is made small.")
+    width: int = setting(4, Within(1, None), "Rows from which the search goes on.")
+    values: int = setting(8, Within(2, None), "Most values of each column that are tried, besides steps.")
+
+    def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:
+        """Search in blocks of samples that fit in memory, then bring what is found nearer."""
+        pool, _ = known(oracle, first, generator)
+        values = _values(oracle, pool, self.values, generator)
+        size = oracle.x0.shape[1] * max(_FEWEST, self.max_queries // 3)
+        share = max(1, _BLOCK_VALUES // size)
+        for i in range(0, len(live), share):
+            self._block(oracle, live[i : i + share], values, generator)
+        shorten(oracle, live)
+
+    def _block(self, oracle: Oracle, live: Index, values: Array, generator: np.random.Generator) -> None:
+        state = _State(oracle, live, values, self.width)
+        kept_back = min(self.max_queries // 4, 40 + 2 * int(oracle.region.mutable.sum()))
+        while True:
+            i = np.flatnonzero(np.isinf(oracle.distance[live]) & (oracle.left[live] >= _FEWEST))
+            if not len(i):
+                return
+            left = int(oracle.left[live[i]].min())
+            # Nothing is kept back for a sample without success: shortening needs one first.
+            asked = min(max(_FEWEST, left // 3), left - len(_UNIONS) if left > 2 * _FEWEST else left)
+            state.single(i, max(1, min(asked, self.max_queries - kept_back)), generator)
+            i = i[np.isinf(oracle.distance[live[i]]) & (oracle.left[live[i]] >= len(_UNIONS))]
+            if len(i):
+                state.together(i)
+
+
+class _State:
+    """The beams of a block of k samples. rows (k, w, d), loss (k, w), far (k, w): the best known, best first.
+
+    gain (k, d, v): by how much each change lowered the loss when last tried; fresh: not tried from the present row.
+    """
+
+    def __init__(self, oracle: Oracle, live: Index, values: Array, width: int) -> None:
+        k, d = len(live), oracle.x0.shape[1]
+        self.oracle, self.live, self.values, self.width = oracle, live, values, width
+        self.rows = np.repeat(oracle.x0[live][:, None, :], width, axis=1)
+        self.loss, self.far = np.full((k, width), np.inf), np.full((k, width), np.inf)
+        total = values.shape[1] + len(_MOVES)
+        able = np.concatenate([~np.isnan(values), np.ones((d, len(_MOVES)), dtype=bool)], axis=1)
+        able[:, values.shape[1] :] &= ~oracle.region.category[:, None]
+        able &= oracle.region.mutable[:, None]
+        self.able, self.pairs = able, d * total
+        self.gain = np.zeros((k, d, total))
+        self.fresh = np.repeat(able[None], k, axis=0)
+
+    def single(self, i: Index, count: int, generator: np.random.Generator) -> None:
+        """Try ``count`` single changes of each sample i (m,): those not yet tried from its best row, then best gains."""
+        m, total = len(i), self.gain.shape[2]
+        # A change not tried before is worth the best gain known: gains found late are as good as those found early.
+        fresh, gain = self.fresh[i].reshape(m, -1), self.gain[i].reshape(m, -1)
+        noise = generator.random((m, self.pairs))
+        key = np.where(fresh, 1e6 * (gain == 0) + gain, -1e6 - noise) + 1e-9 * noise
+        key = np.where(self.able.reshape(-1), key, -np.inf)
+        count = min(count, int(self.able.sum()))
+        chosen = np.argpartition(-key, count - 1, axis=1)[:, :count]
+        column, which = chosen // total, chosen % total
+        # The best row gets what is fresh; the others take turns with what is left.
+        old = ~np.take_along_axis(fresh, chosen, axis=1)
+        seat = np.where(old, generator.integers(0, self.width, (m, count)), 0)
+        base = self.rows[i[:, None], seat]
+        base_loss = self.loss[i[:, None], seat]
+        rows = base.copy()
+        at = np.arange(m)[:, None], np.arange(count)
+        rows[(*at, column)] = self._value(column, which, base[(*at, column)])
+        # A second change beside one that is known from here.
+        again = np.nonzero(old)
+        if len(again[0]):
+            other = generator.integers(0, self.pairs, len(again[0]))
+            other_column, other_which = other // total, other % total
+            value = self._value(other_column, other_which, rows[(*again, other_column)])
+            usable = self.able[other_column, other_which]
+            rows[(*again, other_column)] = np.where(usable, value, rows[(*again, other_column)])
+        best = self.loss[i, 0].copy()
+        loss = self._ask(i, rows)
+        start_loss = np.where(np.isfinite(base_loss), base_loss, loss.max(axis=1, keepdims=True))
+        self.gain[i[:, None], column, which] = np.where(
+            old, 0.9 * self.gain[i[:, None], column, which], start_loss - loss
+        )
+        self.fresh[i[:, None], column, which] = False
+        # From a new best row everything may count again; what never helped comes last.
+        risen = i[self.loss[i, 0] < best]
+        self.fresh[risen] = self.able
+
+    def together(self, i: Index) -> None:
+        """Try the best changes of different columns of each sample i (m,) together, two of them up to all that helped."""
+        gain = np.where(self.able, self.gain[i], -np.inf)
+        which, best = gain.argmax(axis=2), gain.max(axis=2)
+        order = np.argsort(-best, axis=1, kind="stable")
+        rank = order.argsort(axis=1, kind="stable")
+        base = self.rows[i, 0]
+        value = self._value(np.arange(base.shape[1])[None, :], which, base)
+        size = np.array(_UNIONS)
+        helped = (best > 0).sum(axis=1)
+        use = (rank[:, None, :] < np.minimum(size, helped[:, None])[:, :, None]) & (best > 0)[:, None, :]
+        self._ask(i, np.where(use, value[:, None, :], base[:, None, :]))
+
+    def _value(self, column: Index, which: Index, now: Array) -> Array:
+        """Return the value that a change gives a column whose value is ``now``; all arrays broadcast."""
+        given = self.values.shape[1]
+        region = self.oracle.region
+        move = _MOVES[np.clip(which - given, 0, len(_MOVES) - 1)]
+        reach = np.maximum(np.abs(move) * region.scale[column], region.step[column])
+        fixed = self.values[column, np.clip(which, 0, given - 1)]
+        return np.where(which < given, fixed, now + np.sign(move) * reach)
+
+    def _ask(self, i: Index, rows: Array) -> Array:
+        """Ask about rows (m, q, d) of the samples i (m,), and keep the best in their beams; return the losses (m, q)."""
+        oracle, owner = self.oracle, self.live[i]
+        rows = oracle.region.project_around(rows, oracle.x0[owner])
+        loss = log_margins_around(oracle, rows, owner)
+        m, q, d = rows.shape
+        far = oracle.region.distance(rows.reshape(m * q, d), np.repeat(oracle.x0[owner], q, axis=0), oracle.norm)
+        everything = np.concatenate([self.rows[i], rows], axis=1)
+        losses = np.concatenate([self.loss[i], loss], axis=1)
+        fars = np.concatenate([self.far[i], far.reshape(m, q)], axis=1)
+        order = np.lexsort((fars, losses), axis=1)[:, : self.width]
+        self.rows[i] = np.take_along_axis(everything, order[:, :, None], axis=1)
+        self.loss[i], self.far[i] = (np.take_along_axis(a, order, axis=1) for a in (losses, fars))
+        return loss
+
+
+def _values(oracle: Oracle, pool: Array, most: int, generator: np.random.Generator) -> Array:
+    """Return values of each column worth trying, (d, v), NaN where there are fewer: categories, quantiles, ends."""
+    region = oracle.region
+    out = np.full((len(region.base_low), most + 2), np.nan)
+    for j in np.flatnonzero(region.mutable):
+        low, high = region.base_low[j], region.base_high[j]
+        if region.whole[j] and high - low < most + 2:
+            found = np.arange(low, high + 1)
+        elif region.category[j]:
+            found = generator.permutation(np.arange(low, high + 1))[: most + 2]
+        else:
+            seen = pool[:, j][~np.isnan(pool[:, j])]
+            inner = np.quantile(seen, np.linspace(0, 1, most)) if len(seen) else np.zeros(0)
+            found = np.unique([*inner, *(v for v in (low, high) if np.isfinite(v))])
+        out[j, : len(found)] = found
+    return out
