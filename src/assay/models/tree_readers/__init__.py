@@ -1,0 +1,1 @@
+"""Readers of trees: one module a library, each by what that library documents."""
