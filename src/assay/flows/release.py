@@ -42,7 +42,7 @@ from assay.registry.trust import Trust
 if TYPE_CHECKING:
     from assay.flows.project import Project
 
-_PROVENANCE = "https://slsa.dev/provenance/v1"
+_NAMES = {"https://slsa.dev/provenance/v1": "provenance", "https://cyclonedx.org/bom": "bom"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def _statements(candidate: Candidate) -> dict[str, Statement]:
     for statement in candidate.statements:
         # What came of the training is named along with what is released, which conversion made of it.
         subjects = (candidate.subject, *(s for s in statement.subjects if s != candidate.subject))
-        kind = "provenance" if statement.predicate_type == _PROVENANCE else f"statement-{len(named)}"
+        kind = _NAMES.get(statement.predicate_type, f"statement-{len(named)}")
         named[kind] = Statement(subjects, statement.predicate_type, statement.predicate)
     return named
 

@@ -1,7 +1,7 @@
 """The way through, from the data to the gate: what ``assay run`` does, stage by stage.
 
-check data -> judge the split -> train in isolation -> scan -> convert -> assess -> fit guards -> sign -> register
--> gate -> report. A stage whose inputs have not changed is skipped.
+check data -> judge the split -> train in isolation -> scan -> convert -> assess -> fit guards -> sign -> list
+materials -> register -> gate -> report. A stage whose inputs have not changed is skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from assay.assessment.assessment import assess as attack
 from assay.assessment.curves import Curve
 from assay.contract.validate import check
 from assay.core.clock import Clock, system_clock
-from assay.core.digest import digest_file, digest_tree
+from assay.core.digest import digest_file, digest_record, digest_tree
 from assay.core.errors import Refused
 from assay.core.evidence import Evidence, Subject
 from assay.core.files import write_record, write_text
@@ -28,6 +28,7 @@ from assay.core.measure import Verdict
 from assay.core.statement import Statement
 from assay.data.validity import voids
 from assay.flows.assess import columns_of, judge_split, shadow_fits
+from assay.flows.bom import bom_inputs, work_bom
 from assay.flows.convert import convert_rows
 from assay.flows.identity import Identity
 from assay.flows.project import Project
@@ -144,6 +145,16 @@ def register_project(
     subject = Subject("model.onnx", model)
     evidence = tuple(_bound(e, subject) for stage in memory.stages for e in stage.evidence)
     made = tuple(Statement.from_json(s) for stage in memory.stages if (s := stage.result.get("statement")))
+    bom = memory.run(
+        "bom",
+        {
+            "evidence": digest_record([e.to_json() for e in evidence]),
+            "statements": digest_record([s.to_json() for s in made]),
+            "files": str({p.name: str(digest_file(p)) for p in bom_inputs(work)}),
+        },
+        lambda: _list_materials(work, subject, evidence, made),
+    )
+    made = (*made, Statement.from_json(bom.result["statement"]))
     number = register_candidate(Candidate(project, subject, evidence, made, work.digests), identity, clock)
     memory.note("register", f"{project.name} version {number}, {len(evidence)} pieces of evidence")
     return Assessment(evidence, _curves(attacked))
@@ -154,6 +165,14 @@ def _bound(evidence: Evidence, model: Subject) -> Evidence:
     if any(s.digest == model.digest for s in evidence.subjects):
         return evidence
     return replace(evidence, subjects=(model, *evidence.subjects))
+
+
+def _list_materials(
+    work: Work, subject: Subject, evidence: tuple[Evidence, ...], statements: tuple[Statement, ...]
+) -> Result:
+    statement = work_bom(work, subject, evidence, statements)
+    parts = statement.predicate.get("components")
+    return f"CycloneDX, {len(parts) if isinstance(parts, list) else 0} components", {"statement": statement.to_json()}
 
 
 def _curves(stage: Stage) -> tuple[Curve, ...]:
