@@ -132,7 +132,7 @@ def _rows(changes: Sequence[Change]) -> list[tuple[str, ...]]:
             (change.kind, field, change.before, change.after) if change.kind == "claim" else (change.kind, change.what)
         )
         alike.setdefault((change.severity.value, *key), []).append(change)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (severity, kind, field, *_), group in alike.items():
         first = group[0]
         what = first.what if len(group) == 1 else f"{len(group)} parts: {field}".removesuffix(": ")
