@@ -44,6 +44,11 @@ class TorchModule(Predictor, name="torch"):
         """Return the predictor. options: ``classes``, and ``probabilities=True`` when softmax is the last layer."""
         return cls(model, classes_of(contract, options), probabilities=bool(options.get("probabilities", False)))
 
+    @property
+    def module(self) -> Any:
+        """The module itself, in evaluation mode, for certificates, which read its layers; it is not to be changed."""
+        return self._module
+
     def _probabilities(self, x: Array) -> Array:
         import torch
 
