@@ -75,9 +75,9 @@ def make(
     if file or not output.as_json:
         place = file or Path("bom.cdx.json")
         write_bytes(place, data)
-        output.text(
-            f"wrote {place}: {len(made.datasets)} datasets, {len(made.parts)} parts, {len(made.card.metrics)} measures"
-        )
+        counts = {"dataset": len(made.datasets), "part": len(made.parts), "measure": len(made.card.metrics)}
+        told = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for word, n in counts.items())
+        output.text(f"wrote {place}: {told}")
     return 0
 
 
@@ -92,7 +92,7 @@ def check(output: Output, file: Path) -> int:
     output.document({"valid": not faults, "faults": faults})
     for fault in faults:
         output.text(fault)
-    output.text("valid CycloneDX 1.7" if not faults else f"{len(faults)} faults")
+    output.text("valid CycloneDX 1.7" if not faults else f"not valid: {len(faults)} in all")
     return 1 if faults else 0
 
 
