@@ -72,7 +72,8 @@ def assess(
     (n, ...) in model space; y class indices (n,), or None when the table holds the target.
     region: what an attacker may send (default: of the contract, else the range of the training rows).
     refit: fits the recipe again, for shadow models and poisoning; without it those are not checked.
-    goals: names of goals (all by default). void: why no measure may be used, as ``data.validity`` found.
+    goals: names of goals or of groups of them, such as ``privacy`` (all by default). void: why no measure may be used, as
+    ``data.validity`` found.
     subjects: what the evidence is about (default: the model's file, else the model's answers on the test rows).
     Raises DataError, SettingError, UnsupportedError.
     """
@@ -82,9 +83,10 @@ def assess(
         raise DataError(f"train rows have shape {x_train.shape[1:]} and test rows {x_test.shape[1:]}")
     chosen = profile_of(profile)
     target = model if isinstance(model, Predictor) else _predictor(model, contract, y_train)
-    case = Case(target, x_train, y_train, x_test, y_test, region or _region(contract, x_train), chosen, refit, seed)
+    reach = region or _region(contract, x_train)
+    case = Case(target, x_train, y_train, x_test, y_test, reach, chosen, refit, seed, contract)
     about = subjects or (_subject(model, target, x_test),)
-    wanted = [named(Goal, name) for name in goals] or list(discover(Goal).values())
+    wanted = wanted_goals(goals)
     evidence: list[Evidence] = []
     curves: list[Curve] = []
     for goal in sorted(wanted, key=lambda g: (g.order, g.name)):
@@ -94,6 +96,16 @@ def assess(
         evidence.append(item)
         curves += drawn
     return Assessment(tuple(evidence), tuple(curves))
+
+
+def wanted_goals(names: Sequence[str]) -> list[type[Goal]]:
+    """Return the goals of these names and of the groups of these names, each once; all for none. Raises SettingError."""
+    every = discover(Goal)
+    found: dict[str, type[Goal]] = {}
+    for name in names:
+        group = {k: goal for k, goal in every.items() if goal.group == name}
+        found |= group or {name: named(Goal, name)}
+    return list((found or every).values())
 
 
 def _rows(pair: Rows, contract: Contract | None, where: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from assay.contract.contract import Contract
     from assay.contract.region import Region
     from assay.models.predictor import Predictor
     from assay.models.refit import Refit
@@ -63,6 +64,7 @@ class Case:
     """What is attacked. x_train (n, ...), y_train (n,): rows that it was trained on; x_test, y_test: that it was not.
 
     region: what an attacker may send. refit: fits the recipe again (None: nobody can). Rows are in model space.
+    contract: what the columns mean; it names the sensitive attributes and the slices (None: not known).
     """
 
     predictor: Predictor
@@ -74,6 +76,7 @@ class Case:
     profile: Profile
     refit: Refit | None = None
     seed: int = 0
+    contract: Contract | None = None
 
     @property
     def classes(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class IsolatedRefit:
     """Fresh fits of a recipe (``file.py:function``), all in one sandboxed job; a ``models.refit.Refit``.
 
-    classes: number of classes (0: from the labels). columns, categorical: as in ``job.train``.
+    classes: number of classes (0: from the labels). columns, categorical: as in ``job.train``. settings: values for
+    settings of the recipe's estimator, in place of its own.
     """
 
     recipe: str
@@ -32,11 +33,15 @@ class IsolatedRefit:
     classes: int = 0
     columns: Sequence[str] = ()
     categorical: Sequence[int] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
 
-    def probabilities(self, sets: Sets, x: NDArray[Any], queries: NDArray[Any], *, seed: int) -> NDArray[np.float64]:
+    def probabilities(
+        self, sets: Sets, x: NDArray[Any], queries: NDArray[Any], *, seed: int, fewest: int | None = None
+    ) -> NDArray[np.float64]:
         """Return the probabilities (k, q, classes) that k fits give to ``queries`` (q, d).
 
-        sets: for each fit, the rows of ``x`` (n, d) that it sees and their labels. Raises DataError or JobError.
+        sets: for each fit, the rows of ``x`` (n, d) that it sees and their labels; fewest: as in ``models.refit.Refit``.
+        Raises DataError, UnsupportedError (the recipe has none of the settings) or JobError.
         """
         if not sets or any(len(labels) == 0 for _, labels in sets):
             raise DataError("there is nothing to fit again on", remedy="Give one or more sets of rows")
@@ -45,4 +50,5 @@ class IsolatedRefit:
             return refit(
                 self.recipe, list(sets), x, queries, classes=classes, work=Path(work).resolve(),
                 seed=seed % 2**31, engine=self.engine, limits=self.limits, columns=self.columns, categorical=self.categorical,
+                fewest=fewest, settings=self.settings,
             )  # fmt: skip

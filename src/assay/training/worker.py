@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assay.core.errors import AssayError, JobError
+from assay.core.errors import AssayError, JobError, UnsupportedError
 
 _DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN}
@@ -89,24 +89,37 @@ def _fit(task: dict[str, Any], output: Path) -> dict[str, object]:
 def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
     """Fit one model on each set of rows and write the probabilities that it gives to the queries."""
     import numpy as np
-    from joblib import Parallel, delayed
+
+    from assay.models.refit import Spread, fit_all
 
     x, queries, rows, labels, ends = _arrays(task["data"], "x", "queries", "rows", "labels", "ends")
     starts = [0, *ends[:-1]]
-    # The recipe runs in one thread; the fits, which release the interpreter for most of their time, in several.
-    models = [build(task["recipe"], task["seed"] + number, task) for number in range(len(ends))]
+    sets = [(rows[a:b], labels[a:b]) for a, b in zip(starts, ends, strict=True)]
+    seeds = [(task["seed"] + number) % 2**31 for number in range(len(sets))]
 
-    def answer(number: int) -> Any:
-        chosen, y = rows[starts[number] : ends[number]], labels[starts[number] : ends[number]]
-        model = models[number].fit(x[chosen], y)
-        found = np.zeros((len(queries), task["classes"]))
-        found[:, np.asarray(model.classes_, dtype=np.intp)] = model.predict_proba(queries)
-        return found
+    def make(number: int) -> Any:
+        return adjusted(build(task["recipe"], seeds[number], task), task.get("settings", {}))
 
-    jobs = min(len(models), os.cpu_count() or 1)
-    answers = Parallel(n_jobs=jobs, backend="threading")(delayed(answer)(number) for number in range(len(models)))
-    np.save(output / "probabilities.npy", np.stack(answers))
+    # The fits release the interpreter for most of their time: threads share the rows.
+    jobs = min(len(sets), os.cpu_count() or 1)
+    answers = fit_all(
+        make, sets, x, queries, classes=task["classes"], seeds=seeds, fewest=task.get("fewest"), spread=Spread(jobs)
+    )
+    np.save(output / "probabilities.npy", answers)
     return {"models": len(answers)}
+
+
+def adjusted(estimator: Any, settings: dict[str, Any]) -> Any:
+    """Return the estimator with other values for the settings of these names, at whatever depth of it they are.
+
+    Raises UnsupportedError when it has none of them.
+    """
+    if not settings:
+        return estimator
+    known = [n for n in estimator.get_params() if n.rpartition("__")[2] in settings]
+    if not known:
+        raise UnsupportedError(f"the model has none of the settings {', '.join(sorted(settings))}")
+    return estimator.set_params(**{name: settings[name.rpartition("__")[2]] for name in known})
 
 
 def _call(task: dict[str, Any], output: Path) -> object:

@@ -32,9 +32,13 @@ class Seen:
 
 
 class Goal(Control, package="assay.assessment.goals"):
-    """One thing that an attacker may want. Authors write ``look``; order: when it is measured, low first."""
+    """One thing that an attacker may want. Authors write ``look``; order: when it is measured, low first.
+
+    group: the risk that the goal belongs to; naming it measures all of its goals.
+    """
 
     order: ClassVar[int] = 50
+    group: ClassVar[str] = ""
 
     @abstractmethod
     def look(self, case: Case) -> Seen:

@@ -7,69 +7,126 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from assay.assessment.curves import Curve, Series
+from assay.assessment.evasion.hopskipjump import HopSkipJump
 from assay.assessment.goals.base import Goal, Seen
 from assay.assessment.membership.base import Exposure, MembershipAttack
-from assay.assessment.membership.confidence import Confidence
-from assay.assessment.membership.rmia import RMIA, shadow_rows
-from assay.core.clock import derive_seed
+from assay.assessment.membership.boundary import BoundaryDistance
+from assay.assessment.membership.rmia import shadow_rows
+from assay.assessment.slices import slices_of
+from assay.core.clock import derive_seed, stream
+from assay.core.discovery import discover
+from assay.core.errors import AssayError
 from assay.core.evidence import NotChecked
+from assay.core.finding import Finding, Severity
+from assay.core.measure import Measure
+from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from assay.assessment.case import Case
     from assay.assessment.membership.base import MembershipResult
 
 _LOWEST = 1e-4
+# Sets of rows for each shadow model that is paid for: forests share their trees out among them.
+_SETS = 4
+_BOUNDARY_QUERIES = 300
+_BOUNDARY_ROWS = 400
+_SLICE_ROWS = 50
+_RATE = 0.01
+_NAMED = 20
+_HEADLINE = ("rmia", "quantile", "confidence")
 
 
 class Membership(Goal, name="membership", techniques=("AML.T0024.000",)):
-    """True positives at few false ones, by confidence and, where the recipe can be fitted again, by RMIA."""
+    """True positives at few false ones, by every attack that the audit can afford, for all rows and slice by slice."""
 
     order: ClassVar[int] = 30
+    group: ClassVar[str] = "privacy"
 
     def look(self, case: Case) -> Seen:
-        """Return the measures of each attack and their ROC curves on logarithmic axes."""
+        """Return the measures of each attack, the slices that leak most, and ROC curves on logarithmic axes."""
         inside = case.draw(len(case.x_train), case.profile.audit_rows, "membership", "members")
         outside = case.draw(len(case.x_test), case.profile.audit_rows, "membership", "others")
         x = np.concatenate([case.x_train[inside], case.x_test[outside]])
         labels = np.concatenate([case.y_train[inside], case.y_test[outside]])
-        member = np.arange(len(x)) < len(inside)
-        answers = case.predictor.limited(None).probabilities(x)
-        attacks: list[MembershipAttack] = [Confidence()]
-        missing: tuple[NotChecked, ...] = ()
-        exposure = Exposure(answers, labels, member)
-        if case.refit is None:
-            missing = (
-                NotChecked(
-                    "membership.rmia", "the model cannot be fitted again", "Give the recipe that it was made by"
-                ),
-            )
+        exposure, missing = _exposure(case, x, labels, inside)
+        results = _attack(exposure, case.seed)
+        if case.region.mutable.any():
+            results["boundary"] = BoundaryDistance()(_at_distance(case, x, exposure), seed=case.seed)
         else:
-            shadows, seen = _shadows(case, x, labels, np.setdiff1d(np.arange(len(case.x_train)), inside))
-            exposure = Exposure(answers, labels, member, shadows, seen)
-            attacks.append(RMIA())
-        results = [(attack.name, attack(exposure, seed=case.seed)) for attack in attacks]
+            missing = (
+                *missing,
+                NotChecked("membership.boundary", "no feature can be changed, so there is no distance"),
+            )
+        best = next(name for name in _HEADLINE if name in results)
+        score = results[best].scores
+        slices, finding = _by_slice(case, x, exposure, score, best)
+        order = np.argsort(-score[: len(inside)], kind="stable")[:_NAMED]
         return Seen(
-            tuple(m for _, result in results for m in result.measures),
-            (_curve(results, int((~member).sum())),),
-            not_checked=missing,
+            (*(m for r in results.values() for m in r.measures), *slices),
+            (_curve(results, len(outside)),),
+            finding,
+            missing,
             parameters={
-                "members": len(inside), "others": len(outside), "shadows": case.profile.shadows if case.refit else 0,
+                "members": len(inside), "others": len(outside), "shadows": len(exposure.shadows),
+                "attacks": sorted(results), "headline": best,
+                "most_exposed_rows": [int(inside[i]) for i in order],
             },
         )  # fmt: skip
 
 
+def _exposure(
+    case: Case, x: NDArray[np.float64], labels: NDArray[np.intp], inside: NDArray[np.intp]
+) -> tuple[Exposure, tuple[NotChecked, ...]]:
+    """Return what the attackers work with; public rows are half of the rows that were not trained on."""
+    n, members = len(x), len(inside)
+    member = np.arange(n) < members
+    answers = case.predictor.limited(None).probabilities(x)
+    public = np.zeros(n, dtype=bool)
+    public[members + stream(case.seed, "membership", "public").permutation(n - members)[: (n - members) // 2]] = True
+    given = {"rows": x.reshape(n, -1), "public": public}
+    if case.refit is None:
+        why = NotChecked("membership.rmia", "the model cannot be fitted again", "Give the recipe that it was made by")
+        return Exposure(answers, labels, member, **given), (why,)
+    shadows, seen = _shadows(case, x, labels, np.setdiff1d(np.arange(len(case.x_train)), inside))
+    return Exposure(answers, labels, member, shadows, seen, **given), ()
+
+
+def _at_distance(case: Case, x: NDArray[np.float64], exposure: Exposure) -> Exposure:
+    """Return how far a part of the audited rows, as many members as others, lies from another label."""
+    chance = stream(case.seed, "membership", "boundary")
+    parts = [
+        chance.permutation(np.flatnonzero(flag))[: _BOUNDARY_ROWS // 2] for flag in (exposure.member, ~exposure.member)
+    ]
+    rows = np.sort(np.concatenate(parts))
+    labels = exposure.labels[rows]
+    attack = HopSkipJump(max_queries=_BOUNDARY_QUERIES)
+    found = attack(case.predictor.limited(None), x[rows], labels, case.region, seed=case.seed)
+    far = np.where(found.already_wrong, 0.0, found.distance)
+    return Exposure(exposure.answers[rows], labels, exposure.member[rows], distance=far)
+
+
+def _attack(exposure: Exposure, seed: int) -> dict[str, MembershipResult]:
+    """Return the result of each attack that this exposure is enough for; others ask for what is not there."""
+    results: dict[str, MembershipResult] = {}
+    for name, kind in discover(MembershipAttack).items():
+        try:
+            results[name] = kind()(exposure, seed=seed)
+        except AssayError:
+            continue
+    return results
+
+
 def _shadows(
-    case: Case,
-    x: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    labels: np.ndarray[tuple[int], np.dtype[np.intp]],
-    rest: np.ndarray[tuple[int], np.dtype[np.intp]],
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    case: Case, x: NDArray[np.float64], labels: NDArray[np.intp], rest: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what shadows answer on the audited rows, and which of them each saw.
 
     Each shadow sees half of the audited rows, filled up with training rows that are not audited to the size that
     the target had, as far as the profile's bound on fits allows.
     """
-    seen = shadow_rows(len(x), case.profile.shadows, seed=case.seed)
+    seen = shadow_rows(len(x), _SETS * case.profile.shadows, seed=case.seed)
     wanted = min(len(case.x_train), case.profile.fit_rows) - len(x) // 2
     fill = rest[case.draw(len(rest), max(0, wanted), "membership", "fill")]
     pool = np.concatenate([x, case.x_train[fill]])
@@ -77,13 +134,59 @@ def _shadows(
     extra = np.arange(len(x), len(pool))
     sets = [(rows := np.concatenate([np.flatnonzero(half), extra]), every[rows]) for half in seen]
     assert case.refit is not None
-    answers = case.refit.probabilities(sets, pool, x, seed=derive_seed(case.seed, "membership"))
-    return answers, seen
+    answers = case.refit.probabilities(
+        sets, pool, x, seed=derive_seed(case.seed, "membership"), fewest=case.profile.shadows
+    )
+    return answers, seen[: len(answers)]
 
 
-def _curve(results: list[tuple[str, MembershipResult]], n: int) -> Curve:
-    names = {"confidence": "confidence", "rmia": "RMIA"}
-    series = tuple(Series(names.get(name, name), r.fpr, r.tpr) for name, r in results)
+def _by_slice(
+    case: Case, x: NDArray[np.float64], exposure: Exposure, score: NDArray[np.float64], attack: str
+) -> tuple[tuple[Measure, ...], tuple[Finding, ...]]:
+    """Return the share of members found in each slice at the threshold of all rows, and the slice that leaks most."""
+    member = exposure.member
+    outside = np.sort(score[~member])[::-1]
+    named = score > outside[int(np.floor(_RATE * len(outside)))]
+    measures = []
+    for name, held in slices_of(case.contract, x.reshape(len(x), -1), least=_SLICE_ROWS).items():
+        inside = held & member
+        if inside.sum() >= _SLICE_ROWS:
+            hits, n = int((named & inside).sum()), int(inside.sum())
+            low, high = clopper_pearson(hits, n)
+            threat = f"as membership.tpr@fpr{_RATE:g},{attack}, counted among the members of one slice"
+            measures.append(
+                Measure(
+                    f"membership.tpr@fpr{_RATE:g},{attack},{name}",
+                    hits / n,
+                    low,
+                    high,
+                    n,
+                    threat_model=threat,
+                    seed=case.seed,
+                )
+            )
+    every = float(named[member].mean())
+    worst = max(measures, key=lambda m: m.low, default=None)
+    if worst is None or worst.low <= every:
+        return tuple(measures), ()
+    place = worst.name.rpartition(",")[2]
+    return tuple(measures), (
+        Finding(
+            "membership-slice", Severity.MEDIUM,
+            f"rows of {place} are found {worst.estimate:.1%} of the time, all rows {every:.1%}", "model",
+            "Weigh, merge or regularise the slice, and measure again: `assay assess --goal privacy --fix`",
+        ),
+    )  # fmt: skip
+
+
+def _curve(results: dict[str, MembershipResult], n: int) -> Curve:
+    names = {
+        "bavaria": "BaVarIA", "boundary": "labels only", "confidence": "confidence", "lira": "LiRA",
+        "quantile": "quantile, no shadows", "rmia": "RMIA",
+    }  # fmt: skip
+    series = tuple(
+        Series(title, results[name].fpr, results[name].tpr) for name, title in names.items() if name in results
+    )
     return Curve(
         "membership", "Membership inference", "false positive rate", "true positive rate", series,
         log_x=True, log_y=True, diagonal=True,

@@ -27,6 +27,8 @@ class Exposure:
 
     answers (n, classes): the target's probabilities; labels (n,): true classes; member (n,).
     shadows (k, n, classes): what reference models answer; seen (k, n): which rows each was fitted on.
+    rows (n, d): the rows themselves; public (n,): which of them the attacker knows not to have been trained on;
+    distance (n,): to the nearest row of another label, infinite where none was found. None: not known.
     """
 
     answers: Array
@@ -34,6 +36,9 @@ class Exposure:
     member: NDArray[np.bool_]
     shadows: Array = field(default_factory=lambda: np.empty((0, 0, 0)))
     seen: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+    rows: Array | None = None
+    public: NDArray[np.bool_] | None = None
+    distance: Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -43,6 +48,8 @@ class Exposure:
             raise DataError("membership needs members and others", remedy="Give training and test rows")
         if len(self.shadows) and (self.shadows.shape[1] != n or self.seen.shape != self.shadows.shape[:2]):
             raise DataError("shadow models must answer every row, and say which they were fitted on")
+        if any(given is not None and len(given) != n for given in (self.rows, self.public, self.distance)):
+            raise DataError("rows, public and distance must have the length of the labels")
 
     def confidence(self) -> Array:
         """Return the probability that the target gives to the true class, (n,)."""
@@ -95,6 +102,14 @@ class MembershipAttack(Control, package="assay.assessment.membership", technique
     @abstractmethod
     def score(self, exposure: Exposure) -> Array:
         """Return one score a row, (n,), higher for members."""
+
+
+def need_shadows(exposure: Exposure, attack: str, *, inside: bool) -> None:
+    """Raise DataError unless every row has shadow models without it and, when ``inside``, models with it."""
+    seen = exposure.seen
+    n_in = seen.sum(axis=0)
+    if not len(seen) or (n_in == len(seen)).any() or (inside and (n_in == 0).any()):
+        raise DataError(f"{attack} needs, for every row, shadow models with and without it", remedy="Use pairs")
 
 
 def _threshold(outside: Array, rate: float) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from assay.assessment.membership.base import Exposure, MembershipAttack
+from assay.assessment.membership.base import Exposure, MembershipAttack, need_shadows
 from assay.core.clock import stream
 from assay.core.errors import DataError
 
@@ -32,9 +32,8 @@ class RMIA(MembershipAttack, name="rmia"):
     def score(self, exposure: Exposure) -> NDArray[np.float64]:
         """Return the likelihood ratio of each row, (n,). Raises DataError for a row that all or no shadows saw."""
         seen = exposure.seen
+        need_shadows(exposure, "RMIA", inside=True)
         n_in = seen.sum(axis=0)
-        if not len(seen) or (n_in == 0).any() or (n_in == len(seen)).any():
-            raise DataError("RMIA needs, for every row, shadow models with and without it", remedy="Use pairs")
         shares = exposure.shadow_confidence()
         inside = (shares * seen).sum(axis=0) / n_in
         outside = (shares * ~seen).sum(axis=0) / (len(seen) - n_in)
