@@ -1,0 +1,1 @@
+"""Input transformations, each with what an attacker who knows it does about it."""

@@ -1,0 +1,1 @@
+"""Detectors of adversarial inputs: fitted and calibrated on clean data, one method a module."""
