@@ -85,6 +85,7 @@ def check_same_seed(kind: type[Detector], seed: int) -> None:
     kept = x.tobytes(), y.tobytes(), fresh.tobytes()
     first, second = (_made(kind).fit(model, x, y, seed=seed) for _ in range(2))
     scores = first.score(fresh)
+    _law((x.tobytes(), y.tobytes(), fresh.tobytes()) == kept, kind, "inputs are not changed")
     _law(scores.shape == (len(fresh),) and bool(np.isfinite(scores).all()), kind, "there is one finite score a row")
     _law(scores.tobytes() == second.score(fresh).tobytes(), kind, "the same seed gives the same bytes")
     _law(first.threshold == second.threshold, kind, "the same seed gives the same threshold")
@@ -92,7 +93,6 @@ def check_same_seed(kind: type[Detector], seed: int) -> None:
     _law(np.allclose(alone, scores[:5], rtol=1e-6, atol=1e-9), kind, "an input is judged alone as in a batch")
     slope = first.slope(fresh[:3])
     _law(slope.shape == fresh[:3].shape and bool(np.isfinite(slope).all()), kind, "slopes have the inputs' shape")
-    _law((x.tobytes(), y.tobytes(), fresh.tobytes()) == kept, kind, "inputs are not changed")
 
 
 def check_images(kind: type[Detector], seed: int) -> None:
