@@ -48,8 +48,13 @@ def convert_estimator(
 ) -> dict[str, object]:
     """Write the closest ONNX form of a fitted classifier; return how far it is on the rows (n, d), and what was tried.
 
-    tools: (name, dtype) in the order to try. Raises UnsupportedError when none gives a graph.
+    tools: (name, dtype) in the order to try. Raises UnsupportedError when none gives a graph, or it is no classifier.
     """
+    if not hasattr(model, "predict_proba"):
+        raise UnsupportedError(
+            f"a {type(model).__name__} gives no probabilities, and only classifiers become ONNX",
+            remedy="Use --to skops",
+        )
     wanted, labels = model.predict_proba(rows), model.predict(rows)
     tried: list[str] = []
     best: tuple[bytes, dict[str, object]] | None = None
@@ -108,10 +113,29 @@ def _parity(
     name: str = session.get_inputs()[0].name
     run: Callable[..., list[Any]] = session.run
     answers = run(None, {name: rows})
-    difference = np.abs(np.asarray(answers[-1], dtype=np.float64) - wanted)
     same = np.asarray(answers[0]).astype(str) == np.asarray(labels).astype(str)
+    return parity(np.asarray(answers[-1]), wanted, same)
+
+
+def parity(got: NDArray[Any], wanted: NDArray[Any], same: NDArray[np.bool_]) -> dict[str, float]:
+    """Return how far two answers (n, ...) are apart, and the share of rows with the same label. same: (n,), per row.
+
+    What is not a number on both sides is equal, on one side as far as can be. Raises ValueError when the shapes
+    differ, or when the distance cannot be stated as a number.
+    """
+    import numpy as np
+
+    if got.shape != wanted.shape:
+        raise ValueError(f"the answers have the shape {got.shape}, not {wanted.shape}")
+    one, other = got.astype(np.float64), wanted.astype(np.float64)
+    equal = (one == other) | (np.isnan(one) & np.isnan(other))
+    # Infinity less infinity is no number, and is not used where both are the same.
+    with np.errstate(invalid="ignore"):
+        difference = np.where(equal, 0.0, np.abs(one - other))
+    if not np.isfinite(difference).all():
+        raise ValueError("one of the answers is no finite number where the other is another")
     return {
-        "rows": float(len(rows)),
+        "rows": float(len(wanted)),
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "label_agreement": float(same.mean()),

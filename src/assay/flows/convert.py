@@ -65,8 +65,8 @@ def ways(label: str, to: str = "auto") -> tuple[Way, ...]:
     family = label.partition("-")[0]
     found: dict[str, tuple[Way, ...]] = {}
     if label in _TORCH:
-        found = {"onnx": (_GRAPH,), "safetensors": (_WEIGHTS,)}
-        found["auto"] = found["onnx" if label == "torchscript" else "safetensors"]
+        found = {"onnx": (_GRAPH,)} if label == "torchscript" else {"onnx": (_GRAPH,), "safetensors": (_WEIGHTS,)}
+        found["auto"] = found.get("safetensors", found["onnx"])
     elif family in {"xgboost", "lightgbm"}:
         native = (Way(_BOOSTING, "model.onnx", opens=False, kind=family),)
         found = {"onnx": native, "auto": native}
@@ -147,6 +147,8 @@ def _convert(
     arguments = {"model": str(source), "kind": way.kind, **({"rows": str(rows)} if rows else {})}
     inputs = (source, *([rows] if rows else []))
     answer, isolation = call(way.function, arguments, inputs=inputs, output=folder.resolve(), engine=engine)
+    if digest_file(model) != parent.digest:
+        raise Refused("changed while it was converted", where=str(model), reason="model-changed", remedy="Try again")
     child = Subject(way.made, digest_file(folder / way.made))
     derivation = _derivation(answer, child, parent, digest_file(rows) if rows else None)
     evidence = _evidence(answer, derivation, isolation, clock, malicious=malicious)

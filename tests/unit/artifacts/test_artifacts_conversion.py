@@ -10,13 +10,15 @@ import pytest
 import torch
 import xgboost
 from safetensors.torch import load_file
+from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 
 from assay.artifacts.conversion.boosting_file import convert_boosting_file
 from assay.artifacts.conversion.skops_archive import convert_to_skops
 from assay.artifacts.conversion.torch_graph import convert_torch_graph
 from assay.artifacts.conversion.torch_weights import convert_torch_weights
-from assay.artifacts.convert import EXACT, convert_sklearn
+from assay.artifacts.convert import EXACT, convert_sklearn, parity
 from assay.core.errors import AssayError, FormatError, UnsupportedError
 
 RNG = np.random.default_rng(3)
@@ -151,6 +153,60 @@ def test_no_torch_file_is_refused(tmp_path, data):
     with pytest.raises(FormatError):
         convert_torch_weights({"model": str(tmp_path / "m.pt")}, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_torchscript_is_a_program_and_gives_no_weights(tmp_path):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(torch.nn.Linear(2, 1).eval(), torch.zeros(1, 2)).save(str(tmp_path / "m.pt"))
+    with pytest.raises(UnsupportedError, match="TorchScript"):
+        convert_torch_weights({"model": str(tmp_path / "m.pt")}, tmp_path)
+    # What torch's reader finds by a table of its own stands in the bytes, wherever that is.
+    torch.save(STATE, tmp_path / "m.pt")
+    with open(tmp_path / "m.pt", "ab") as stream:
+        stream.write(b"x/constants.pkl")
+    with pytest.raises(UnsupportedError, match="TorchScript"):
+        convert_torch_weights({"model": str(tmp_path / "m.pt")}, tmp_path)
+
+
+def test_two_tensors_of_one_name_are_not_made_one(tmp_path):
+    with pytest.raises(UnsupportedError, match=r"two tensors would be called a\.b"):
+        weights({"a.b": torch.ones(1), "a": {"b": torch.zeros(1)}}, tmp_path)
+
+
+def test_a_tensor_that_safetensors_does_not_take_is_said(tmp_path):
+    with pytest.raises(UnsupportedError, match="does not take"):
+        weights({"a": torch.zeros(2, dtype=torch.complex128)}, tmp_path)
+
+
+def test_a_regressor_becomes_skops_and_nothing_else(tmp_path):
+    clean = np.nan_to_num(X)
+    np.save(tmp_path / "rows.npy", clean)
+    arguments = {"model": str(tmp_path / "m.joblib"), "rows": str(tmp_path / "rows.npy")}
+    joblib.dump(LinearRegression().fit(clean, clean[:, 1]), tmp_path / "m.joblib")
+    with pytest.raises(UnsupportedError, match="only classifiers"):
+        convert_sklearn(arguments, tmp_path)
+    assert convert_to_skops(arguments, tmp_path)["label_agreement"] == 1.0
+    for other in (StandardScaler().fit(clean), {"a": 1}):
+        joblib.dump(other, tmp_path / "m.joblib")
+        for convert in (convert_sklearn, convert_to_skops):
+            with pytest.raises(UnsupportedError):
+                convert(arguments, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "far"),
+    [([[0.5, np.nan]], [[0.5, np.nan]], 0.0), ([[np.inf]], [[np.inf]], 0.0), ([[1.0]], [[0.25]], 0.75),
+     ([[np.nan]], [[0.5]], None), ([[np.inf]], [[-np.inf]], None), ([[0.5]], [[0.5, 0.5]], None)],
+)  # fmt: skip
+def test_answers_that_are_no_numbers_are_never_near(got, wanted, far):
+    if far is None:
+        with pytest.raises(ValueError):
+            parity(np.array(got), np.array(wanted), np.array([True]))
+    else:
+        assert parity(np.array(got), np.array(wanted), np.array([True]))["max_difference"] == far
 
 
 @pytest.mark.parametrize("scripted", [True, False])

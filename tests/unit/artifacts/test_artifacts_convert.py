@@ -89,7 +89,8 @@ def test_another_estimator_has_no_exact_form():
 
 def test_what_cannot_be_converted_is_unsupported(tmp_path):
     joblib.dump(
-        make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression()).fit(X, Y), tmp_path / "m.joblib"
+        make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression(max_iter=5000)).fit(X, Y),
+        tmp_path / "m.joblib",
     )
     np.save(tmp_path / "rows.npy", ROWS)
     with pytest.raises(UnsupportedError, match="cannot be converted"):

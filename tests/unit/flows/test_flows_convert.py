@@ -84,7 +84,7 @@ def test_a_missing_model_is_refused(tmp_path, table):
 
 def test_what_has_no_onnx_form_is_refused(tmp_path, table):
     joblib.dump({"no": "model"}, tmp_path / "m.joblib")
-    with pytest.raises(JobError):
+    with pytest.raises(UnsupportedError):
         convert_file(
             tmp_path / "m.joblib", tmp_path / "t.csv", tmp_path / "contract.yaml", tmp_path / "o", engine=ENGINE
         )

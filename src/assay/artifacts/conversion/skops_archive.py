@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.artifacts.convert import read_rows
+from assay.artifacts.convert import parity, read_rows
 from assay.core.errors import UnsupportedError
 
 
@@ -24,6 +24,10 @@ def convert_to_skops(arguments: Mapping[str, Any], output: Path) -> dict[str, ob
     rows = read_rows(arguments["rows"])
     model = joblib.load(arguments["model"])
     target = output / "model.skops"
+    if not hasattr(model, "predict"):
+        raise UnsupportedError(
+            f"a {type(model).__name__} has no skops form: it predicts nothing", where=str(arguments["model"])
+        )
     try:
         dump(model, target)
         needed = sorted(get_untrusted_types(file=target))
@@ -33,13 +37,14 @@ def convert_to_skops(arguments: Mapping[str, Any], output: Path) -> dict[str, ob
         raise UnsupportedError(f"a {type(model).__name__} has no skops form ({why})") from error
     ask = "predict_proba" if hasattr(model, "predict_proba") else "predict"
     wanted, got = (np.asarray(getattr(m, ask)(rows)) for m in (model, back))
-    numeric = np.issubdtype(wanted.dtype, np.number)
-    difference = (
-        np.abs(got.astype(np.float64) - wanted.astype(np.float64)) if numeric else np.asarray(got != wanted, float)
-    )
     same = np.asarray(model.predict(rows)).astype(str) == np.asarray(back.predict(rows)).astype(str)
+    if not np.issubdtype(wanted.dtype, np.number):
+        wanted, got = np.zeros(len(rows)), np.asarray(got != wanted, float)
+    try:
+        measured = parity(got, wanted, same.reshape(len(rows), -1).all(axis=1))
+    except ValueError as error:
+        raise UnsupportedError(f"the copy does not answer as the model does: {error}") from error
     return {
-        "tool": "skops", "dtype": str(wanted.dtype), "rows": float(len(rows)), "max_difference": float(difference.max()),
-        "mean_difference": float(difference.mean()), "label_agreement": float(same.mean()), "dropped": [],
-        "trusted": needed, "versions": {"skops": str(skops.__version__)},
+        "tool": "skops", "dtype": str(wanted.dtype), **measured, "dropped": [], "trusted": needed,
+        "versions": {"skops": str(skops.__version__)},
     }  # fmt: skip

@@ -8,6 +8,7 @@ hostile call is left out, and told.
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,18 +36,30 @@ def convert_torch_weights(arguments: Mapping[str, Any], output: Path) -> dict[st
     Raises FormatError when it is no torch file, UnsupportedError when it holds no tensor.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
+    if _is_torchscript(str(arguments["model"])):
+        # Opening one runs code of its own, which a closed list of names does not hold back.
+        raise UnsupportedError("is TorchScript, a program", where=str(arguments["model"]), remedy="Use --to onnx")
     left_out: dict[str, int] = {}
     opened = _open(str(arguments["model"]), left_out)
     dropped: list[str] = [f"{name}: not imported, {count} uses left out" for name, count in sorted(left_out.items())]
-    tensors = dict(_tensors(opened, dropped))
+    tensors: dict[str, Any] = {}
+    for name, tensor in _tensors(opened, dropped):
+        if name in tensors:
+            raise UnsupportedError(f"two tensors would be called {name}", where=str(arguments["model"]))
+        tensors[name] = tensor
     if not tensors:
         raise UnsupportedError("holds no tensor that could be kept", where=str(arguments["model"]))
     shared = _shared(tensors)
-    kept = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     target = output / "model.safetensors"
-    save_file(kept, target)
+    try:
+        kept = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(kept, target)
+    except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise UnsupportedError(f"has a tensor that safetensors does not take ({why})") from error
     back = load_file(target)
     differ = [n for n, t in kept.items() if t.dtype != back[n].dtype or not _same_bits(t, back[n])]
     if differ:
@@ -87,6 +100,18 @@ class Inert:
 
     def extend(self, items: object) -> None:
         """Take items, and forget them."""
+
+
+def _is_torchscript(path: str) -> bool:
+    """Return whether torch could take a file for TorchScript: a zip with the name of such an archive's constants.
+
+    A zip never packs its names, so what torch's reader finds by any of its tables stands in the bytes.
+    """
+    with open(path, "rb") as stream:
+        if stream.read(2) != b"PK":
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return view.find(b"constants.pkl") >= 0
 
 
 def _open(path: str, left_out: dict[str, int]) -> object:
