@@ -64,6 +64,17 @@ def epsilon(events: Events, delta: float, *, tolerance: float = 2.5e-4, grid: fl
     if sigma is not None:
         return _gaussian_epsilon(sigma, delta)
     h, tilts = _plan(given, delta, tolerance, grid)
+    found = _bracket(given, delta, h, tilts)
+    for _ in range(0 if grid else 3):
+        # The plan goes by a sketch: where that was too coarse, a finer grid is the answer.
+        if found.gap <= 3.6 * tolerance:
+            break
+        h /= 2
+        found = _bracket(given, delta, h, tilts)
+    return found
+
+
+def _bracket(given: list[tuple[Event, int]], delta: float, h: float, tilts: dict[Direction, float]) -> Bracket:
     ends = {"low": 0.0, "high": 0.0}
     errors = {"grid": h}
     for direction in DIRECTIONS:

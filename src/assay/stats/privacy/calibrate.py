@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from assay.core.errors import SettingError
 from assay.stats.privacy.accountant import Events, upper_epsilon
@@ -41,6 +42,7 @@ def noise_for(events_at: Callable[[float], Events], epsilon: float, delta: float
     return high
 
 
+@lru_cache(maxsize=256)
 def sigma_for(epsilon: float, delta: float, rate: float, steps: int, *, tolerance: float = 1e-3) -> float:
     """Return the noise multiplier of DP-SGD for ``steps`` Poisson samples of ``rate`` under (epsilon, delta)."""
     return noise_for(lambda sigma: [(SampledGaussian(sigma, rate), steps)], epsilon, delta, tolerance=tolerance)

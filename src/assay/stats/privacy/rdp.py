@@ -50,8 +50,10 @@ def _sampled_gaussian(sigma: float, rate: float, order: int) -> float:
     """Mironov, Talwar & Zhang 2019, section 3.3: a binomial sum, in logarithms."""
     if rate == 1:
         return order / (2 * sigma**2)
+    from scipy.special import gammaln
+
     k = np.arange(order + 1)
-    choose = np.array([math.lgamma(order + 1) - math.lgamma(i + 1) - math.lgamma(order - i + 1) for i in k])
+    choose = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
     terms = choose + k * math.log(rate) + (order - k) * math.log1p(-rate) + (k * k - k) / (2 * sigma**2)
     top = float(terms.max())
     return max(0.0, (top + math.log(float(np.exp(terms - top).sum()))) / (order - 1))

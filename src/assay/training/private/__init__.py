@@ -1,0 +1,1 @@
+"""Training and predicting under differential privacy, with the claim, its proof's conditions and its audit."""

@@ -1,0 +1,85 @@
+"""The audit of Assay's own numpy estimators: one extra training on the rows and the canaries that coins let in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from sklearn.base import clone
+
+from assay.core.errors import SettingError
+from assay.training.private.audit import Audited, Auditor, Canaries, canary_rows, coins
+from assay.training.private.clipping import PerLayer
+from assay.training.private.dense import views, with_ones
+from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
+from assay.training.private.scaling import Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.floating[Any]]
+
+
+def audit(
+    estimator: DPLogisticRegression | DPMLPClassifier, X: Any, y: Any, *, canaries: int = 200, seed: int = 0,
+    confidence: float = 0.95,
+) -> Audited:  # fmt: skip
+    """Train a fresh copy of ``estimator`` on (X, y) and canaries, and return what the run shows about its claim.
+
+    Canaries lie at corners of the estimator's bounds, or of [-1, 1] without bounds. The copy's noise comes from the
+    operating system; seed: of canaries and coins. Raises SettingError for fewer than two canaries.
+    """
+    if canaries < 2:
+        raise SettingError("an audit needs 2 canaries or more")
+    x, labels = np.asarray(X, np.float64), np.asarray(y)
+    names, codes = np.unique(labels, return_inverse=True)
+    low, high = _corners(estimator.bounds, x.shape[1])
+    extra, extra_codes = canary_rows(canaries, low, high, len(names), seed=seed)
+    included = coins(canaries, seed=seed)
+    everything = np.concatenate([x, extra])
+    all_codes = np.concatenate([codes, extra_codes])
+    table = np.concatenate([np.arange(len(x)), len(x) + np.flatnonzero(included)])
+    trained = clone(estimator).set_params(random_state=None, classes=names)
+    scaling = Scaling(trained.bounds, trained.row_norm, trained.unit_rows, trained.features, trained.gamma)
+    inputs = with_ones(scaling.apply(everything)).astype(np.float64)
+    widths = trained.widths(x.shape[1], len(names))
+    plan = trained.plan(trained.rows or len(table))
+    auditor = Auditor(
+        reference_of(widths, inputs, all_codes), table, Canaries(len(x) + np.arange(canaries), included),
+        sigma=plan.clip.noise_share(plan.sigma), rate=plan.rate,
+        layers=[o * (i + 1) for i, o in pairwise(widths)] if isinstance(plan.clip, PerLayer) else (),
+    )  # fmt: skip
+    trained.fit(everything[table], names[all_codes[table]], observer=auditor)
+    return auditor.result(trained.claim_.epsilon.high, trained.delta, confidence=confidence, seed=seed)
+
+
+def reference_of(
+    widths: Sequence[int], inputs: NDArray[np.float64], codes: NDArray[np.intp]
+) -> Callable[[Array, NDArray[np.intp]], Array]:
+    """Return the function that makes every row's whole gradient for a dense network, in float64, the long way."""
+    shapes = [(o, i + 1) for i, o in pairwise(widths)]
+
+    def gradients(weights: Array, rows: NDArray[np.intp]) -> Array:
+        layers = views(np.asarray(weights, np.float64), shapes)
+        into = [inputs[rows]]
+        for layer in layers[:-1]:
+            into.append(np.pad(np.maximum(into[-1] @ layer.T, 0.0), ((0, 0), (0, 1)), constant_values=1.0))
+        scores = into[-1] @ layers[-1].T
+        chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        chances[np.arange(len(rows)), codes[rows]] -= 1.0
+        back, parts = chances, []
+        for layer, a in zip(reversed(layers), reversed(into), strict=True):
+            parts.append((back[:, :, None] * a[:, None, :]).reshape(len(rows), back.shape[1] * a.shape[1]))
+            back = (back @ layer[:, :-1]) * (a[:, :-1] > 0)
+        return np.concatenate(parts[::-1], axis=1)
+
+    return gradients
+
+
+def _corners(bounds: tuple[Any, Any] | None, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = (-1.0, 1.0) if bounds is None else bounds
+    return np.broadcast_to(np.asarray(low, float), width), np.broadcast_to(np.asarray(high, float), width)

@@ -1,0 +1,75 @@
+"""Preprocessing that learns nothing: bounds come from the contract or the user, never from the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assay.core.clock import stream
+from assay.core.errors import DataError, Refused, SettingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Features cut to ``bounds`` and mapped to [-1, 1]; rows shortened to ``row_norm``; perhaps random features of them.
+
+    bounds: (low, high), scalars or one a feature; None leaves features as they are. unit_rows: each row is freed of its
+    own mean and brought to the length ``row_norm`` instead of being cut to it. features: replace the row, then of unit
+    length, by so many random cosines of it (Rahimi & Recht 2007), an approximate Gaussian kernel of width 1 / gamma,
+    drawn from a public seed. Each output row depends on its own input row and on public numbers alone.
+    """
+
+    bounds: tuple[Any, Any] | None = None
+    row_norm: float | None = None
+    unit_rows: bool = False
+    features: int = 0
+    gamma: float = 1.5
+
+    def apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the scaled rows (n, d). Raises SettingError for empty bounds, DataError for another number of features."""
+        if self.bounds is not None:
+            low, high = (np.asarray(end, np.float64) for end in self.bounds)
+            if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(high > low)):
+                raise SettingError("bounds need finite numbers with low < high", remedy="Give them feature by feature")
+            if low.ndim and low.shape != (x.shape[1],):
+                raise DataError(f"{x.shape[1]} features but {low.size} bounds", remedy="Give one bound a feature")
+            x = np.clip((2 * x - low - high) / (high - low), -1.0, 1.0)
+        length = 1.0 if self.row_norm is None else self.row_norm
+        if not length > 0:
+            raise SettingError(f"row_norm cannot be {self.row_norm}", remedy="Give a number above 0")
+        if self.unit_rows:
+            x = x - x.mean(axis=1, keepdims=True)
+        if self.features:
+            return length * self._cosines(_shortened(x, 1.0, stretch=self.unit_rows))
+        return x if self.row_norm is None else _shortened(x, length, stretch=self.unit_rows)
+
+    def _cosines(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        rng = stream(0, "random-features")
+        turns = rng.standard_normal((x.shape[1], self.features)) * self.gamma
+        return np.asarray(np.sqrt(2 / self.features) * np.cos(x @ turns + rng.uniform(0, 2 * np.pi, self.features)))
+
+    def describe(self) -> dict[str, object]:
+        """Return the scaling as plain data."""
+        ends = None if self.bounds is None else [np.asarray(end, np.float64).tolist() for end in self.bounds]
+        return {"bounds": ends, "row_norm": self.row_norm, "unit_rows": self.unit_rows,
+                "features": self.features, "gamma": self.gamma, "learnt": "nothing"}  # fmt: skip
+
+
+def _shortened(x: NDArray[np.float64], length: float, *, stretch: bool) -> NDArray[np.float64]:
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    factor = length / np.maximum(norms, 1e-300)
+    return np.asarray(x * (np.where(norms > 0, factor, 0.0) if stretch else np.minimum(1.0, factor)))
+
+
+def refuse_learnt_scaler(step: object) -> None:
+    """Refuse a preprocessing step that was fitted on the private rows outside of any accounting. Always raises Refused."""
+    raise Refused(
+        f"{type(step).__name__} learns from the private rows: what it learns is released with the model and not accounted",
+        reason="data-dependent-normaliser",
+        remedy="Give bounds from the contract (`bounds=(low, high)`), which are public",
+    )

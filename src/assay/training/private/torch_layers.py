@@ -1,0 +1,145 @@
+"""Per-row gradients of torch layers in closed form: their norms, and the sum of clipped ones, from what went in and came back.
+
+Dense layers on plain rows need no per-row gradient at all (Goodfellow 2015); for sequences and convolutions the cheaper
+of a Gram product (Li et al. 2022; Bu et al. 2022) and of the small per-row gradient is taken; embeddings compare
+positions. Whatever has no closed form here is left to ``torch.func``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Pair: TypeAlias = tuple[Tensor, Tensor]
+
+KNOWN: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, nn.LayerNorm, nn.GroupNorm)
+
+
+def closed_form(module: nn.Module) -> bool:
+    """Return whether every layer that holds parameters has a closed form here."""
+    owners = [m for m in module.modules() if any(True for _ in m.parameters(recurse=False))]
+    return all(type(m) in KNOWN and _plain(m) for m in owners)
+
+
+def _plain(layer: nn.Module) -> bool:
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.Embedding):
+        return layer.max_norm is None and not layer.scale_grad_by_freq and not layer.sparse
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Grads:
+    """What a layer's per-row gradients are known by: squared norms (n,), and how to sum them with weights.
+
+    kind: ``outer`` (into (n, i), back (n, o)), ``rows`` (weight (n, ...), bias) or ``lookup`` (index (n, t), back (n, t, e)).
+    """
+
+    layer: nn.Module
+    squares: Tensor
+    kind: str
+    parts: tuple[Tensor | None, ...]
+
+    def weighted_sum(self, factors: Tensor) -> dict[str, Tensor]:
+        """Return the sum of per-row gradients times ``factors`` (n,), by parameter name."""
+        if self.kind == "outer":
+            into, back = self.parts
+            assert into is not None
+            assert back is not None
+            back = back * factors[:, None]
+            found = {"weight": back.T @ into}
+            if self.layer.bias is not None:
+                found["bias"] = back.sum(0)
+            return found
+        if self.kind == "lookup":
+            index, back = self.parts
+            assert index is not None
+            assert back is not None
+            table = torch.zeros_like(self.layer.weight)  # type: ignore[arg-type]
+            scaled = (back * factors[:, None, None]).reshape(-1, back.shape[-1])
+            return {"weight": table.index_add_(0, index.reshape(-1), scaled)}
+        named = zip(("weight", "bias"), self.parts, strict=True)
+        return {name: torch.tensordot(factors, part, dims=1) for name, part in named if part is not None}
+
+
+def grads_of(layer: nn.Module, into: Tensor, back: Tensor) -> Grads:
+    """Return the per-row gradients of a layer from its input and the gradient at its output, rows first."""
+    if isinstance(layer, nn.Linear):
+        return _linear(layer, into, back)
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        return _convolution(layer, into, back)
+    if isinstance(layer, nn.Embedding):
+        return _embedding(layer, into, back)
+    return _norm(layer, into, back)
+
+
+def _linear(layer: nn.Linear, into: Tensor, back: Tensor) -> Grads:
+    bias = layer.bias is not None
+    if into.dim() == 2:
+        squares = back.square().sum(1) * (into.square().sum(1) + float(bias))
+        return Grads(layer, squares, "outer", (into, back))
+    into, back = into.flatten(1, -2), back.flatten(1, -2)
+    return _rows(layer, torch.einsum("nto,nti->noi", back, into), back.sum(1) if bias else None)
+
+
+def _convolution(layer: nn.Conv1d | nn.Conv2d, into: Tensor, back: Tensor) -> Grads:
+    """Unfolded, a convolution is a dense layer on every position, with one weight for all."""
+    if isinstance(layer, nn.Conv1d):
+        into, back = into[:, :, None], back[:, :, None]
+        options: dict[str, Any] = {name: (0 if name == "padding" else 1, int(getattr(layer, name)[0])) for name in
+                                   ("dilation", "padding", "stride")}  # fmt: skip
+        patches = functional.unfold(into, (1, layer.kernel_size[0]), **options)
+    else:
+        patches = functional.unfold(into, layer.kernel_size, layer.dilation, _numbers(layer.padding), layer.stride)
+    groups, back = layer.groups, back.flatten(2)
+    patches = patches.reshape(len(patches), groups, -1, patches.shape[-1])
+    grouped = back.reshape(len(back), groups, -1, back.shape[-1])
+    weight = torch.matmul(grouped, patches.transpose(2, 3)).flatten(1, 2)
+    return _rows(layer, weight, back.sum(2) if layer.bias is not None else None)
+
+
+def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
+    assert not isinstance(padding, str)  # ``_plain`` has seen to it
+    return padding
+
+
+def _embedding(layer: nn.Embedding, index: Tensor, back: Tensor) -> Grads:
+    index, back = index.reshape(len(index), -1), back.reshape(len(back), -1, back.shape[-1])
+    if layer.padding_idx is not None:
+        back = back * (index != layer.padding_idx)[:, :, None]
+    same = (index[:, :, None] == index[:, None, :]).to(back.dtype)
+    squares = (torch.matmul(back, back.transpose(1, 2)) * same).sum((1, 2))
+    return Grads(layer, squares, "lookup", (index, back))
+
+
+def _norm(layer: nn.Module, into: Tensor, back: Tensor) -> Grads:
+    """Layer and group normalisation: the normalised input is computed again, without weights."""
+    if isinstance(layer, nn.LayerNorm):
+        still = functional.layer_norm(into, layer.normalized_shape, eps=layer.eps)
+        keep = len(layer.normalized_shape)
+        middle = tuple(range(1, into.dim() - keep))
+        weight, bias = back * still, back
+        if middle:
+            weight, bias = weight.sum(middle), bias.sum(middle)
+    else:
+        assert isinstance(layer, nn.GroupNorm)
+        still = functional.group_norm(into, layer.num_groups, eps=layer.eps)
+        weight, bias = (back * still).flatten(2).sum(2), back.flatten(2).sum(2)
+    held: Any = layer
+    return _rows(layer, weight, bias if held.bias is not None else None)
+
+
+def _rows(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> Grads:
+    squares = weight.flatten(1).square().sum(1)
+    if bias is not None:
+        squares = squares + bias.flatten(1).square().sum(1)
+    held: Any = layer.weight
+    return Grads(layer, squares, "rows", (weight.reshape(len(weight), *held.shape), bias))

@@ -1,0 +1,139 @@
+"""DP-SGD for torch modules: closed-form clipping where layers allow, Poisson samples, noise from a stream cipher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, Sampler
+
+from assay.core.errors import DataError, Refused, SettingError
+from assay.core.measure import Measure
+from assay.stats.privacy.calibrate import sigma_for
+from assay.stats.privacy.events import SampledGaussian
+from assay.training.private.claim import Claim, claim
+from assay.training.private.clipping import Adaptive, Clipping, Flat
+from assay.training.private.dpsgd import Observer, Step, normals
+from assay.training.private.noise import Noise
+from assay.training.private.sampling import poisson_batches, refuse_other_sampler
+from assay.training.private.torch_gradients import Gradients, Loss, to_numpy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class PrivateTrainer:
+    """Trains a torch module on tensors under (epsilon, delta)-differential privacy.
+
+    rows: the public number of rows; with ``rate`` it gives the expected batch, by which sums are divided. sigma: None
+    takes the least noise that meets epsilon. optimizer: made from the parameters; whatever it does with noisy gradients
+    costs nothing. loss: outputs and targets to losses (n,). seed: repeatable noise and samples, for tests only.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        rows: int,
+        steps: int,
+        rate: float,
+        epsilon: float = 1.0,
+        delta: float = 1e-5,
+        sigma: float | None = None,
+        clip: Clipping | None = None,
+        optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+        loss: Loss | None = None,
+        way: str = "auto",
+        seed: int | None = None,
+    ) -> None:
+        if not (rows >= 1 and steps >= 1 and 0 < rate <= 1):
+            raise SettingError(
+                "rows and steps must be 1 or more and rate in (0, 1]", remedy="Give the public number of rows"
+            )
+        self.module, self.rows, self.steps, self.rate, self.delta = module, rows, steps, rate, delta
+        self.sigma = sigma_for(epsilon, delta, rate, steps) if sigma is None else float(sigma)
+        self.clip = clip or Flat(1.0)
+        self.gradients = Gradients(module, loss or _cross_entropy, way=way)
+        self._parameters = list(self.gradients.parameters.values())
+        self.optimizer = (optimizer or (lambda held: torch.optim.SGD(held, 0.1)))(self._parameters)
+        self._seed = seed
+        self._claimed: Claim | None = None
+        self._entropy = ""
+        self.sampler_log: list[int] = []
+
+    def fit(self, x: Any, y: Any, observer: Observer | None = None) -> nn.Module:
+        """Take all steps on rows x (n, ...) and targets y (n, ...); return the module.
+
+        Raises Refused for a DataLoader or sampler, and when it was called before: a second run is a second spending.
+        """
+        if isinstance(x, (DataLoader, Sampler)):
+            refuse_other_sampler(getattr(x, "sampler", x))
+        if self._entropy:
+            raise Refused(
+                "this trainer has spent its epsilon",
+                reason="epsilon-spent",
+                remedy="Account for both runs in a new trainer",
+            )
+        if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or len(x) != len(y):
+            raise DataError("private training needs two tensors of as many rows", remedy="Stack the data set once")
+        noise = Noise(self._seed)
+        self._entropy = noise.entropy
+        torch.manual_seed(noise.seed())  # dropout and the like
+        expected, sigma, bound = self.rate * self.rows, self.clip.noise_share(self.sigma), self.clip.bound
+        self.module.train()
+        normal = normals(noise, sum(p.numel() for p in self._parameters))
+        for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
+            self.sampler_log.append(len(rows))
+            index = torch.from_numpy(rows)
+            total, squares = self.gradients.clipped_sum(x[index], y[index], self.clip, bound)
+            flat = to_numpy(total)
+            flat += np.float32(sigma * bound) * normal()
+            if observer is not None:
+                weights = torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy().copy()
+                observer(Step(number, rows, weights, flat.copy(), bound))
+            if isinstance(self.clip, Adaptive):
+                shorter = int((squares.sum(1) <= bound**2).sum())
+                bound = self.clip.next_bound(bound, shorter, len(rows), expected, float(noise.normal(1)[0]))
+            self._move(flat / np.float32(expected))
+        return self.module
+
+    def privacy_statement(self) -> dict[str, object]:
+        """Return what the trained module claims, as plain JSON. Raises SettingError before ``fit``."""
+        return self.claim.to_json()
+
+    def privacy_measures(self) -> tuple[Measure, ...]:
+        """Return the claimed epsilon as measures. Raises SettingError before ``fit``."""
+        return self.claim.measures(self.rows)
+
+    def _move(self, mean: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        start = 0
+        for p in self._parameters:
+            p.grad = torch.from_numpy(mean[start : start + p.numel()]).view_as(p)
+            start += p.numel()
+        self.optimizer.step()
+
+    @property
+    def claim(self) -> Claim:
+        """What the training has spent. Raises SettingError before ``fit``."""
+        if not self._entropy:
+            raise SettingError("there is no claim before training", remedy="Call fit")
+        if self._claimed is None:
+            self._claimed = claim(
+                [(SampledGaussian(self.sigma, self.rate), self.steps)], self.delta,
+                mechanism="DP-SGD: Poisson-subsampled Gaussian mechanism", entropy=self._entropy,
+                assumptions=(
+                    f"the number of rows, {self.rows}, is public", "settings were chosen without looking at the data",
+                    "noise is taken to be real-valued", "inputs were not scaled by what was learnt from the data",
+                ),
+                details={"sigma": self.sigma, "sample_rate": self.rate, "steps": self.steps, "sampler": "poisson",
+                         "expected_batch": self.rate * self.rows, "clipping": self.clip.describe(),
+                         "gradients": self.gradients.way},
+            )  # fmt: skip
+        return self._claimed
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs, targets, reduction="none")
