@@ -234,21 +234,29 @@ class Region:
             out = np.where(self.mutable & ~missing, out, start)
         return out
 
-    def excess(self, rows: Array, start: Array) -> Array:
+    def excess(self, rows: Array, start: Array, *, only: int | None = None) -> Array:
         """Return by how much each linear relation is broken, (n, m), in scaled units; 0 where a value is missing.
 
-        A row that starts outside a relation may stay as far outside as it is.
+        A row that starts outside a relation may stay as far outside as it is. only: the one relation asked for, (n, 1).
         """
-        here, there = np.nan_to_num(rows) @ self.weights.T, np.nan_to_num(start) @ self.weights.T
-        applies = ~(np.isnan(start) @ (self.weights != 0).T)
-        limit = np.where(self.equal, there, np.maximum(self.bounds, there))
+        chosen = slice(None) if only is None else slice(only, only + 1)
+        weights, bounds, equal = self.weights[chosen], self.bounds[chosen], self.equal[chosen]
+        missing = np.isnan(start)
+        holes, as_given = bool(missing.any()), (rows, start)
+        if holes:
+            rows, start = np.nan_to_num(rows), np.nan_to_num(start)
+        here, there = rows @ weights.T, start @ weights.T
+        limit = np.where(equal, there, np.maximum(bounds, there))
         if self.logic.guarded:
-            applies &= self.logic.active(rows)
-            limit = np.where(self.logic.active(start), limit, self.bounds)
+            limit = np.where(self.logic.active(as_given[1])[:, chosen], limit, bounds)
         over = here - limit
-        size = np.maximum(1.0, np.abs(np.nan_to_num(rows)) @ np.abs(self.weights).T)
-        broken = np.where(self.equal, over, np.maximum(over, 0.0)) / size
-        result: Array = np.where(applies & (np.abs(broken) > _TOLERANCE), over, 0.0)
+        size = np.maximum(1.0, np.abs(rows) @ np.abs(weights).T)
+        broken = np.where(equal, np.abs(over), over) > _TOLERANCE * size
+        if holes:
+            broken &= ~(missing.astype(np.float64) @ (weights != 0).T.astype(np.float64) > 0)
+        if self.logic.guarded:
+            broken &= self.logic.active(as_given[0])[:, chosen]
+        result: Array = np.where(broken, over, 0.0)
         return result
 
     def related(self, rows: Array, start: Array) -> Flags:

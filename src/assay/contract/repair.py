@@ -106,13 +106,18 @@ def _alternate(region: Region, rows: Array, start: Array, *, rounds: int = 40) -
     free = region.mutable & (region.step == 0)
     pull = region.weights * np.where(free, region.scale, 0.0) ** 2
     size = (pull * region.weights).sum(axis=1)
-    out = rows.copy()
-    for _ in range(rounds):
-        if not region.excess(out, start)[:, size > 0].any():
+    able = np.flatnonzero(size > 0)
+    out, left = rows.copy(), np.arange(len(rows))
+    for _ in range(rounds if len(able) else 0):
+        over = region.excess(out[left], start[left])[:, able]
+        left = left[over.any(axis=1)]
+        if not len(left):
             break
-        for j in np.flatnonzero(size > 0):
-            out -= (region.excess(out, start)[:, j] / size[j])[:, None] * pull[j]
-            out = np.clip(out, low, high)
+        for j in able:
+            excess = region.excess(out[left], start[left], only=int(j))[:, 0]
+            hit = left[excess != 0]
+            moved = out[hit] - (excess[excess != 0] / size[j])[:, None] * pull[j]
+            out[hit] = np.clip(moved, low[hit], high[hit])
     return out
 
 

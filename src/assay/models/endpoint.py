@@ -47,6 +47,13 @@ class Endpoint(Predictor, name="endpoint"):
         seconds = float(timeout) if isinstance(timeout, (int, float)) else 30.0
         return cls(str(model), classes_of(contract, options), key=str(options.get("key", "")), timeout=seconds)
 
+    def apart(self) -> Endpoint:
+        """Return a predictor of the same endpoint with a connection of its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.limited(None).__dict__)
+        other._line = []
+        return other
+
     def close(self) -> None:
         """Close the connection, if one is open."""
         while self._line:

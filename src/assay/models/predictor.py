@@ -97,6 +97,10 @@ class Predictor(Control, package="assay.models"):
         other.budget, other.calls = Budget(limit), 0
         return other
 
+    def apart(self) -> Predictor:
+        """Return a predictor of the same model that counts from zero and shares no connection, for another thread."""
+        return self.limited(None)
+
     def close(self) -> None:
         """Let go of what the model holds open, as an endpoint does its connection."""
 

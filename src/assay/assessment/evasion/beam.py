@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MOVES = np.array((-8.0, -3.0, -1.0, -0.25, 0.25, 1.0, 3.0, 8.0))
 _UNIONS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_FEWEST = 16
+_FEWEST = 32
 _BLOCK_VALUES = 4_000_000
 
 
@@ -35,7 +35,7 @@ class Beam(
     are also tried together. What is found is brought nearer value by value.
     """
 
-    max_queries: int = setting(2000, Within(20, None), "Hard budget of model queries for each sample.")
+    max_queries: int = setting(2000, Within(40, None), "Hard budget of model queries for each sample.")
     norm: str = setting("l1", OneOf(("l1", "cost", "l2", "linf", "l0")), "Distance that is made small.")
     width: int = setting(4, Within(1, None), "Rows from which the search goes on.")
     values: int = setting(8, Within(2, None), "Most values of each column that are tried, besides steps.")
@@ -59,11 +59,13 @@ class Beam(
                 return
             left = int(oracle.left[live[i]].min())
             # Nothing is kept back for a sample without success: shortening needs one first.
-            asked = min(max(_FEWEST, left // 3), left - len(_UNIONS) if left > 2 * _FEWEST else left)
+            asked = min(max(_FEWEST, left // 3), left - 2 * len(_UNIONS) if left > 2 * _FEWEST else left)
+            base = state.rows[i, 0].copy()
             state.single(i, max(1, min(asked, self.max_queries - kept_back)), generator)
-            i = i[np.isinf(oracle.distance[live[i]]) & (oracle.left[live[i]] >= len(_UNIONS))]
-            if len(i):
-                state.together(i)
+            # After a success, too: several small changes may do what one large one did.
+            able = oracle.left[live[i]] >= 2 * len(_UNIONS)
+            if able.any():
+                state.together(i[able], base[able])
 
 
 class _State:
@@ -123,18 +125,33 @@ class _State:
         risen = i[self.loss[i, 0] < best]
         self.fresh[risen] = self.able
 
-    def together(self, i: Index) -> None:
-        """Try the best changes of different columns of each sample i (m,) together, two of them up to all that helped."""
+    def together(self, i: Index, base: Array) -> None:
+        """Try the best changes of different columns of ``base`` (m, d) together, two of them up to all that helped.
+
+        Once the largest gains first, once the largest for their price, so that what succeeds is also near.
+        """
+        region = self.oracle.region
         gain = np.where(self.able, self.gain[i], -np.inf)
-        which, best = gain.argmax(axis=2), gain.max(axis=2)
-        order = np.argsort(-best, axis=1, kind="stable")
-        rank = order.argsort(axis=1, kind="stable")
-        base = self.rows[i, 0]
-        value = self._value(np.arange(base.shape[1])[None, :], which, base)
-        size = np.array(_UNIONS)
-        helped = (best > 0).sum(axis=1)
-        use = (rank[:, None, :] < np.minimum(size, helped[:, None])[:, :, None]) & (best > 0)[:, None, :]
-        self._ask(i, np.where(use, value[:, None, :], base[:, None, :]))
+        rows = []
+        for dear in (False, True):
+            worth = gain if dear else gain / self._price(base)
+            which = worth.argmax(axis=2)
+            best = worth.max(axis=2)
+            rank = np.argsort(-best, axis=1, kind="stable").argsort(axis=1, kind="stable")
+            value = self._value(np.arange(region.width)[None, :], which, base)
+            size = np.minimum(np.array(_UNIONS), (best > 0).sum(axis=1)[:, None])
+            use = (rank[:, None, :] < size[:, :, None]) & (best > 0)[:, None, :]
+            rows.append(np.where(use, value[:, None, :], base[:, None, :]))
+        self._ask(i, np.concatenate(rows, axis=1))
+
+    def _price(self, base: Array) -> Array:
+        """Return how far each change goes from ``base`` (m, d), in scaled units and at least a little, (m, d, v)."""
+        region = self.oracle.region
+        total = self.gain.shape[2]
+        made = self._value(np.arange(region.width)[None, :, None], np.arange(total)[None, None, :], base[:, :, None])
+        change = np.abs(np.nan_to_num(made - base[:, :, None])) / region.scale[:, None]
+        change = np.where(region.category[:, None], 1.0, change)
+        return np.maximum(change * (region.cost[:, None] if self.oracle.norm == "cost" else 1.0), 0.01)
 
     def _value(self, column: Index, which: Index, now: Array) -> Array:
         """Return the value that a change gives a column whose value is ``now``; all arrays broadcast."""

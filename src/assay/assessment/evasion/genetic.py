@@ -63,6 +63,8 @@ class Genetic(
             children = _children(oracle, rows[on], live[on], pool, generator)
             born = _goals(oracle, children, live[on])
             everyone, all_goals = (np.concatenate(pair, axis=1) for pair in ((rows[on], children), (goals[on], born)))
+            # Until there is a success nearness only holds a sample back.
+            all_goals[..., 1] *= np.isfinite(oracle.distance[live[on]])[:, None]
             rows[on], goals[on] = _fittest(everyone, all_goals, p, generator)
             nearer = oracle.distance[live[on]] < best[on]
             best[on] = oracle.distance[live[on]]

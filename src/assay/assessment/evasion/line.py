@@ -41,9 +41,20 @@ def start(oracle: Oracle, live: Index, first: Index, generator: np.random.Genera
         if not len(owner):
             break
         owner = np.repeat(owner, count)
-        oracle.wrong(oracle.region.sample(oracle.x0[owner], generator), owner)
+        oracle.wrong(_anywhere(oracle, owner, pool, generator), owner)
         asked += count
         count = min(2 * count, max(1, tries - asked))
+
+
+def _anywhere(oracle: Oracle, owner: Index, pool: Array, generator: np.random.Generator) -> Array:
+    """Return a feasible row for each of ``owner`` (m,): every other one drawn from the ranges, else part of a row known."""
+    x0 = oracle.x0[owner]
+    rows = oracle.region.sample(x0, generator)
+    odd = np.flatnonzero(np.arange(len(owner)) % 2)
+    other = pool[generator.integers(0, len(pool), len(odd))]
+    taken = generator.random(other.shape) < generator.random((len(odd), 1))
+    rows[odd] = oracle.region.project(np.where(taken, other, x0[odd]), x0[odd])
+    return rows
 
 
 def known(oracle: Oracle, first: Index, generator: np.random.Generator) -> tuple[Array, Index]:

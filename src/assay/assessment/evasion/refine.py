@@ -81,8 +81,10 @@ def _shorten(oracle: Oracle, live: Index) -> None:
     order = (-_sizes(oracle, live)).argsort(axis=1, kind="stable")
     for turn in range(min(_TURNS, order.shape[1])):
         place = order[:, turn]
-        changed = oracle.best[live, place] != oracle.x0[live, place]
-        able = np.flatnonzero(changed & (oracle.region.step[place] == 0) & (oracle.left[live] >= _WAYS * _STEPS))
+        # On a grid there must be a place between; codes of categories have none.
+        change = np.abs(np.nan_to_num(oracle.best[live, place] - oracle.x0[live, place]))
+        between = (change > oracle.region.step[place]) & ~oracle.region.category[place]
+        able = np.flatnonzero(between & (oracle.left[live] >= _WAYS * _STEPS))
         if not len(able):
             continue
         owner, at = live[able], place[able]
