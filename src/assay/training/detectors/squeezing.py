@@ -63,8 +63,8 @@ class _Change(Scorer):
 
         def pulled(rows: Array, sign: Array) -> Array:
             def weigh(z: Any) -> Any:
-                shares = white.softmax(white.array(z))
-                return white.tensor(shares * (sign - (shares * sign).sum(axis=1, keepdims=True)))
+                shares, way = white.softmax(z), white.tensor(sign)
+                return shares * (way - (shares * way).sum(axis=1, keepdims=True))
 
             return white.array(white.pull(white.tensor(rows), weigh)[1])
 
