@@ -19,20 +19,23 @@ _path = click.Path(path_type=Path)
     "--contract", type=_path, default=Path("contract.yaml"), show_default=True, help="Contract of the tables."
 )
 @click.option("--recipe", default="", help="file.py:function that makes such a model; shadows and poisoning need it.")
-@click.option("--goal", "goals", multiple=True, help="Only this goal; may be repeated.  [default: all]")
+@click.option(
+    "--goal", "goals", multiple=True, help="Only this goal, or group of goals; may be repeated.  [default: all]"
+)
 @click.option(
     "--profile", default="quick", show_default=True, type=click.Choice(["quick", "standard", "deep"]),
     help="How hard to attack.",
 )  # fmt: skip
 @click.option(
-    "--key", default="", envvar="ASSAY_API_KEY", help="API key, when MODEL is an endpoint.  [env: ASSAY_API_KEY]"
-)
+    "--key", "keys", multiple=True, envvar="ASSAY_API_KEY",
+    help="API key, when MODEL is an endpoint; several are accounts of one attacker.  [env: ASSAY_API_KEY]",
+)  # fmt: skip
 @click.option("--report", type=_path, default=Path("report.html"), show_default=True, help="Report to write.")
 @click.option("--isolation", default="auto", show_default=True, help="Sandbox engine of the fits; 'none': unconfined.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 def assess(
     output: Output, model: str, train_file: Path, test_file: Path, contract: Path, recipe: str, goals: tuple[str, ...],
-    profile: str, key: str, report: Path, isolation: str, seed: int,
+    profile: str, keys: tuple[str, ...], report: Path, isolation: str, seed: int,
 ) -> int:  # fmt: skip
     """Attack MODEL and measure what the attacks reach.
 
@@ -44,7 +47,7 @@ def assess(
     from assay.flows.assess import assess_files
 
     found = assess_files(
-        model, train_file, test_file, contract, recipe=recipe, goals=goals, profile=profile, key=key, report=report,
+        model, train_file, test_file, contract, recipe=recipe, goals=goals, profile=profile, keys=keys, report=report,
         engine=isolation, seed=seed, progress=lambda goal: output.stage("assess", "working", goal),
     )  # fmt: skip
     return show_measures(output, found.evidence, f"report: {report}")

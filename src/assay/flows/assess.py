@@ -15,6 +15,7 @@ from assay.core.digest import digest_file
 from assay.core.evidence import Evidence, Subject
 from assay.data.sources import read_table
 from assay.data.validity import check_validity, voids
+from assay.models.accounts import Accounts
 from assay.models.predictor import Predictor, predictor
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def assess_files(
     recipe: str = "",
     goals: Sequence[str] = (),
     profile: str = "quick",
-    key: str = "",
+    keys: Sequence[str] = (),
     report: Path | None = None,
     engine: str = "auto",
     seed: int = 0,
@@ -76,7 +77,7 @@ def assess_files(
 ) -> Assessment:
     """Assess a model file or endpoint on two tables, and write ``report`` when it is named.
 
-    recipe: ``file.py:function``. key: of the endpoint.
+    recipe: ``file.py:function``. keys: of the endpoint; several are one attacker's accounts.
     """
     from assay.flows.report import assessment_report
 
@@ -84,7 +85,7 @@ def assess_files(
     refit = shadow_fits(recipe, described, engine=engine) if recipe else None
     about = (Subject(Path(model).name, digest_file(model)),) if Path(model).is_file() else ()
     found = assess(
-        _target(model, described, key),
+        _target(model, described, keys),
         train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
         profile=profile, goals=goals, seed=seed, subjects=about, clock=clock, progress=progress,
     )  # fmt: skip
@@ -93,8 +94,10 @@ def assess_files(
     return found
 
 
-def _target(model: str, contract: Contract, key: str) -> Predictor:
-    return predictor(model, contract=contract, key=key) if key else predictor(model, contract=contract)
+def _target(model: str, contract: Contract, keys: Sequence[str]) -> Predictor:
+    if len(keys) > 1:
+        return Accounts([predictor(model, contract=contract, key=key) for key in keys])
+    return predictor(model, contract=contract, key=keys[0]) if keys else predictor(model, contract=contract)
 
 
 def shadow_fits(recipe: str, contract: Contract, *, engine: str = "auto") -> IsolatedRefit:

@@ -9,8 +9,15 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from assay.assessment.extraction.base import ExtractionAttack
+from assay.assessment.assessment import assess
+from assay.assessment.extraction.active import ActiveThief
+from assay.assessment.extraction.base import POLICIES, ExtractionAttack, shown
+from assay.assessment.extraction.copycat import Copycat
+from assay.assessment.extraction.equation import EquationSolving
+from assay.assessment.extraction.knockoff import Knockoff
+from assay.assessment.extraction.path_finding import PathFinding
 from assay.assessment.extraction.surrogates import fit_best
 from assay.assessment.extraction.thief import Thief, drawn
 from assay.assessment.rising import Rising
@@ -18,6 +25,7 @@ from assay.contract.region import Region
 from assay.core.discovery import discover
 from assay.core.errors import DataError, Refused, SettingError
 from assay.core.settings import settings_of
+from assay.models.accounts import Accounts
 from assay.models.predictor import predictor
 
 X, Y = make_classification(1500, 10, n_informative=6, random_state=0)
@@ -259,3 +267,117 @@ def test_rows_that_do_not_go_together_are_refused(pool, holdout, labels):
 def test_answers_that_are_not_finite_are_refused():
     with pytest.raises(DataError, match="finite"):
         steal(function(lambda x: np.full((len(x), 2), np.nan)))
+
+
+ATTACKS = discover(ExtractionAttack)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_keeps_its_budget_under_every_policy(name, policy):
+    target = function(MODEL.predict_proba)
+    attack = ATTACKS[name](budgets=(20, 90), answers=policy)
+    result = attack(target, POOL, HOLD, TRUTH, REGION, seed=0)
+    assert target.queries <= 90
+    assert result.queries[-1] <= 90
+    assert attack.title == (name if policy == "probabilities" else f"{name}_{policy}")
+    assert np.isfinite(result.fidelity).all()
+    again = ATTACKS[name](budgets=(20, 90), answers=policy)(
+        function(MODEL.predict_proba), POOL, HOLD, TRUTH, REGION, seed=0
+    )
+    assert again.fidelity.tolist() == result.fidelity.tolist()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_ends_when_it_is_refused(name):
+    result = ATTACKS[name](budgets=(50, 300))(function(_Guarded(110)), POOL, HOLD, TRUTH, REGION, seed=0)
+    assert result.queries[-1] <= 110
+    assert result.refused >= 190
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_equations_give_a_linear_model_away_after_d_plus_1_answers(classes):
+    x, y = make_classification(900, 12, n_informative=8, n_classes=classes, random_state=1)
+    model = LogisticRegression(max_iter=2000).fit(x[:300], y[:300])
+    region = Region.box(x.min(axis=0), x.max(axis=0))
+    result = EquationSolving(budgets=(7, 13))(predictor(model), x[300:600], x[600:], y[600:], region, seed=0)
+    assert result.fidelity[1] == 1.0
+    assert result.fidelity[0] < 1.0
+    rounded = EquationSolving(budgets=(13,), answers="rounded")
+    assert rounded(predictor(model), x[300:600], x[600:], y[600:], region, seed=0).fidelity[0] < 1.0
+
+
+def test_paths_give_a_tree_away():
+    x = np.random.default_rng(0).uniform(size=(4000, 4))
+    y = ((x[:, 0] > 0.6) ^ (x[:, 1] > 0.3) & (x[:, 2] < 0.8)).astype(int)
+    model = DecisionTreeClassifier(max_leaf_nodes=8, min_samples_leaf=20, random_state=0).fit(x[:1000], y[:1000])
+    # Leaves of one answer cannot be told apart; these all differ.
+    noisy = predictor(lambda rows: _told_apart(model, rows), classes=2)
+    result = PathFinding(budgets=(900,))(
+        noisy, x[1000:1100], x[1100:], y[1100:], Region.box([0.0] * 4, [1.0] * 4), seed=0
+    )
+    assert result.fidelity[-1] >= 0.998
+
+
+def _told_apart(model, rows):
+    leaf = model.apply(rows) / (10 * model.tree_.node_count)
+    share = np.where(model.predict(rows) == 1, 0.6 + leaf, 0.4 - leaf)
+    return np.stack([1 - share, share], axis=1)
+
+
+def test_what_a_policy_shows():
+    answers = np.array([[0.126, 0.374, 0.5], [0.333, 0.333, 0.334]])
+    assert np.allclose(shown(answers, "rounded"), [[0.13, 0.37, 0.5], [1 / 3, 1 / 3, 1 / 3]], atol=0.01)
+    assert np.allclose(shown(answers, "top1"), [[0.25, 0.25, 0.5], [0.333, 0.333, 0.334]])
+    assert shown(answers, "labels").tolist() == [[0, 0, 1], [0, 0, 1]]
+    for policy in POLICIES:
+        assert np.allclose(shown(answers, policy).sum(axis=1), 1)
+
+
+def test_an_active_thief_needs_fewer_answers_where_labels_are_all():
+    forest = RandomForestClassifier(30, random_state=0).fit(X[:500], Y[:500])
+    fidelity = [
+        np.mean([steal(forest, thief=kind(budgets=(150,), answers="labels"), seed=s).fidelity[-1] for s in range(3)])
+        for kind in (ActiveThief, Copycat)
+    ]
+    assert fidelity[0] > fidelity[1]
+
+
+def test_more_accounts_buy_a_better_copy():
+    def account():
+        return predictor(_Limited(60), classes=2)
+
+    thief = Knockoff(budgets=(240,))
+    got = [thief(Accounts([account() for _ in range(count)]), POOL, HOLD, TRUTH, REGION, seed=0) for count in (1, 4)]
+    assert [int(r.queries[-1]) for r in got] == [50, 200]
+    assert got[1].fidelity[-1] > got[0].fidelity[-1]
+    with pytest.raises(DataError):
+        Accounts([])
+
+
+class _Limited:
+    """Answers the auditor's look, and then so many rows in all."""
+
+    def __init__(self, rows):
+        self.left = rows
+
+    def __call__(self, x):
+        if len(x) != len(HOLD):
+            if len(x) > self.left:
+                raise Refused("spent")
+            self.left -= len(x)
+        return MODEL.predict_proba(x)
+
+
+def test_the_goal_prints_queries_to_95_and_warns_when_one_class_dominates():
+    found = assess(MODEL, train=(X[:500], Y[:500]), test=(X[500:], Y[500:]), goals=["extraction"])
+    names = {m.name: m for m in found.measures}
+    assert names["extraction.queries_to_0.95@equation"].estimate == 100
+    assert names["extraction.fidelity@q1000,knockoff_labels"].high <= 1
+    assert not found.evidence[0].findings
+    rare = (X[:, 0] > 2.6).astype(int)
+    skewed = assess(
+        LogisticRegression(C=1e-3).fit(X[:500], rare[:500]), train=(X[:500], rare[:500]), test=(X[500:], rare[500:]),
+        goals=["extraction"],
+    )  # fmt: skip
+    assert [f.rule for f in skewed.evidence[0].findings] == ["extraction-fidelity-meaningless"]

@@ -1,10 +1,12 @@
 """What every extraction attack shares: one purse of queries, nested budgets, refusals, and how good the copy is.
 
-An author chooses the rows to ask and fits a copy; asking, counting and judging are written once, here.
+An author chooses the rows to ask, at once (``rows``) or as answers come in (``explore``), and fits a copy; asking,
+counting, what an output policy shows, and judging are written once, here.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from assay.core.clock import derive_seed, stream
 from assay.core.discovery import Control
 from assay.core.errors import DataError, Refused
 from assay.core.measure import Measure
-from assay.core.settings import check_settings
+from assay.core.settings import OneOf, check_settings
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Labels = NDArray[np.intp]
     Copy: TypeAlias = Callable[[Array], Array]
+
+POLICIES = ("probabilities", "rounded", "top1", "labels")
+ANSWERS = OneOf(POLICIES)
+SHOWN = {
+    "probabilities": "sees probabilities if the model gives them",
+    "rounded": "sees probabilities rounded to two decimals",
+    "top1": "sees the label and its probability only",
+    "labels": "sees labels only",
+}
 
 _BLOCK = 50
 _Z = 1.959963984540054
@@ -49,6 +60,71 @@ class ExtractionResult:
     refused: int
     measures: tuple[Measure, ...]
     curve: Curve
+
+
+def shown(answers: Array, policy: str) -> Array:
+    """Return what an output policy lets a caller see of answers (q, c), as probabilities that add up to 1.
+
+    What ``top1`` does not show of the other classes is spread evenly over them.
+    """
+    if policy == "probabilities":
+        return answers
+    if policy == "rounded":
+        near = np.round(answers, 2)
+        total = near.sum(axis=1, keepdims=True)
+        return np.where(total > 0, near / np.where(total > 0, total, 1.0), 1.0 / answers.shape[1])
+    top = answers.argmax(axis=1)
+    certain = np.eye(answers.shape[1])[top]
+    if policy == "labels":
+        return certain
+    sure = answers.max(axis=1, keepdims=True)
+    rest = (1.0 - sure) / max(1, answers.shape[1] - 1)
+    return np.where(certain > 0, sure, rest)
+
+
+class Purse:
+    """What an attacker may ask, has asked and was answered. limit: most rows; policy: what answers show.
+
+    refused: the model has said no, and says nothing more. notes: what an attack learnt, as (rows asked by then, note).
+    """
+
+    def __init__(self, predictor: Predictor, limit: int, shape: tuple[int, ...], policy: str) -> None:
+        left = predictor.budget.left
+        self.limit = limit if left is None else min(left, limit)
+        self.refused = False
+        self.notes: list[tuple[int, object]] = []
+        self._predictor, self._shape, self._policy = predictor, shape, policy
+        self._rows: list[Array] = []
+        self._answers: list[Array] = []
+        self._asked = 0
+
+    @property
+    def left(self) -> int:
+        """Rows that may still be asked."""
+        return 0 if self.refused else self.limit - self._asked
+
+    def ask(self, rows: Array) -> Array:
+        """Return what is shown of the answers to rows (m, d), for as many of them as were answered, (k, c)."""
+        rows = rows[: self.left]
+        shares = []
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            try:
+                answer = _finite(self._predictor.probabilities(block.reshape(-1, *self._shape)))
+            except Refused:
+                self.refused = True
+                break
+            shares.append(shown(answer, self._policy))
+            self._rows.append(block)
+            self._answers.append(shares[-1])
+            self._asked += len(block)
+        return np.concatenate([np.empty((0, self._predictor.classes)), *shares])
+
+    def transcript(self) -> tuple[Array, Array]:
+        """Return every row that was answered (q, d), in order, and what was shown (q, c)."""
+        width = math.prod(self._shape)
+        empty = np.empty((0, width)), np.empty((0, self._predictor.classes))
+        return np.concatenate([empty[0], *self._rows]), np.concatenate([empty[1], *self._answers])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +161,7 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
     """An attempt to copy the model from its answers. Subclasses are frozen dataclasses.
 
     budgets: rising; at most the largest is asked, once, and smaller ones are its first rows. answers: what the
-    attacker gets to see of each answer, "probabilities" or "labels".
+    attacker gets to see of each answer, one of ``POLICIES``.
     """
 
     __slots__ = ()
@@ -97,21 +173,28 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
 
     @property
     def title(self) -> str:
-        """The name that measures carry."""
-        return self.name
+        """The name that measures carry: the attack, and what it sees where that is not everything."""
+        return self.name if self.answers == "probabilities" else f"{self.name}_{self.answers}"
 
     @property
     @abstractmethod
     def threat_model(self) -> str:
         """What the attacker knows and may do, in words."""
 
-    @abstractmethod
     def rows(self, pool: Array, region: Region, count: int, generator: np.random.Generator) -> Array:
         """Return ``count`` rows (count, d) to ask in this order; pool (m, d): what the auditor can lend the attacker."""
+        raise NotImplementedError
+
+    def explore(self, purse: Purse, pool: Array, region: Region, generator: np.random.Generator) -> None:
+        """Ask what is worth asking; by default all ``rows`` at once. An attack that goes by the answers overrides it."""
+        purse.ask(self.rows(pool, region, purse.limit, generator))
 
     @abstractmethod
-    def copy(self, x: Array, answers: Array, *, seed: int) -> Copy:
-        """Return a model fitted on answers (q, c), certain ones where only labels are seen, to rows x (q, d)."""
+    def copy(self, x: Array, answers: Array, notes: list[object], *, seed: int) -> Copy:
+        """Return a model fitted on answers (q, c) to rows x (q, d), certain ones where only labels are seen.
+
+        notes: what the attack had noted by then.
+        """
 
     @final
     def __call__(
@@ -139,10 +222,16 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
             raise DataError(f"rows have {flat.shape[1]} values each and the region describes {region.width}")
         truth = _finite(predictor.limited(None).probabilities(np.asarray(holdout)))
         judge = self._judge(truth, holdout_labels, seed)
-        asked = self.rows(own, region, self.budgets[-1], stream(seed, self.name, "rows"))
-        seen, ladder = self._ask(predictor, asked, shape[1:])
-        copies = [self.copy(asked[:q], seen[:q], seed=derive_seed(seed, self.name, q))(flat) for q in ladder]
-        return self._result(judge, np.array(ladder, dtype=np.intp), copies, len(seen))
+        purse = Purse(predictor, self.budgets[-1], shape[1:], self.answers)
+        self.explore(purse, own, region, stream(seed, self.name, "rows"))
+        asked, seen = purse.transcript()
+        got = len(seen)
+        ladder = sorted({b for b in self.budgets if b <= got} | ({got} if got else set()))
+        copies = []
+        for q in ladder:
+            notes = [note for by, note in purse.notes if by <= q]
+            copies.append(self.copy(asked[:q], seen[:q], notes, seed=derive_seed(seed, self.name, q))(flat))
+        return self._result(judge, np.array(ladder, dtype=np.intp), copies, got)
 
     def _judge(self, truth: Array, labels: Labels | None, seed: int) -> _Judge:
         known = None if labels is None else np.asarray(labels)
@@ -152,24 +241,6 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
             known = None
         model = None if known is None else area(truth, known)
         return _Judge(truth.argmax(axis=1), known, model, self.threat_model, seed)
-
-    def _ask(self, predictor: Predictor, rows: Array, shape: tuple[int, ...]) -> tuple[Array, list[int]]:
-        """Return the answers got, (q, c), and the numbers of answers at which to judge."""
-        left = predictor.budget.left
-        most = len(rows) if left is None else min(left, len(rows))
-        stops = sorted({*range(_BLOCK, most, _BLOCK), *(b for b in self.budgets if b < most), most})
-        parts, got = [np.empty((0, predictor.classes))], 0
-        for stop in stops:
-            try:
-                parts.append(predictor.probabilities(rows[got:stop].reshape(-1, *shape)))
-            except Refused:
-                break
-            got = stop
-        answers = _finite(np.concatenate(parts))
-        if self.answers == "labels":
-            answers = np.eye(predictor.classes)[answers.argmax(axis=1)]
-        # A refusal between two budgets leaves the attacker with what was answered until then.
-        return answers, sorted({b for b in self.budgets if b <= got} | ({got} if got else set()))
 
     def _result(self, judge: _Judge, queries: NDArray[np.intp], copies: list[Array], got: int) -> ExtractionResult:
         n = len(judge.said)

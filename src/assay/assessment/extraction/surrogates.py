@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ _SOFT = 1e-6
 _HARD = 0.02
 _FEWEST = 20
 _BOOSTED_CLASSES = 4
+_HIDDEN, _STEPS, _LEAST_ROUNDS, _MOST_ROUNDS = 128, 2_000, 20, 150
 
 
 def fit_best(x: Array, answers: Array, *, seed: int) -> Copy:
@@ -43,7 +45,7 @@ def fit_best(x: Array, answers: Array, *, seed: int) -> Copy:
 
 
 def _candidates(answers: Array) -> dict[str, Fit]:
-    fits: dict[str, Fit] = {"linear": _linear, "forest": _forest}
+    fits: dict[str, Fit] = {"linear": _linear, "forest": forest, "perceptron": perceptron}
     if answers.shape[1] <= _BOOSTED_CLASSES:
         fits["boosted"] = _boosted
     return fits
@@ -110,7 +112,7 @@ def _on_labels(x: Array, answers: Array) -> Copy:
     return copy
 
 
-def _forest(x: Array, answers: Array, seed: int) -> Copy:
+def forest(x: Array, answers: Array, seed: int) -> Copy:
     """Extremely random trees on the probabilities themselves; one forest for all classes."""
     from sklearn.ensemble import ExtraTreesRegressor
 
@@ -121,6 +123,44 @@ def _forest(x: Array, answers: Array, seed: int) -> Copy:
         return answers
 
     return copy
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """How the perceptron is fitted, in the names of scikit-learn's settings."""
+
+    max_iter: int
+    learning_rate_init: float = 3e-3
+    batch_size: int = 64
+    alpha: float = 1e-4
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    solver: str = "adam"
+    shuffle: bool = True
+    tol: float = 1e-5
+    n_iter_no_change: int = 20
+
+
+def perceptron(x: Array, answers: Array, seed: int) -> Copy:
+    """One hidden layer of 128 on scaled columns, fitted to the probabilities by cross-entropy."""
+    from assay.models.together.mlp import Perceptrons, fit
+
+    seen = ~np.isnan(x)
+    count = np.maximum(seen.sum(axis=0), 1)
+    middle = np.where(seen, x, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(seen, x - middle, 0.0) ** 2).sum(axis=0) / count)
+    spread = np.where(spread > 0, spread, 1.0)
+
+    def scaled(rows: Array) -> NDArray[np.float32]:
+        return np.nan_to_num((rows - middle) / spread)[None].astype(np.float32)
+
+    width = answers.shape[1] if answers.shape[1] > 2 else 1
+    wanted = (answers if width > 1 else answers[:, 1:])[None].astype(np.float32)
+    nets = Perceptrons((x.shape[1], _HIDDEN, width), "relu", [stream(seed, "perceptron")])
+    rounds = int(np.clip(_STEPS * 64 // len(x), _LEAST_ROUNDS, _MOST_ROUNDS))
+    fit(nets, scaled(x), wanted, _Training(rounds))
+    return lambda rows: nets.probabilities(scaled(rows))[0]
 
 
 def _boosted(x: Array, answers: Array, seed: int) -> Copy:

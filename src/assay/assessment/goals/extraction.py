@@ -1,37 +1,169 @@
-"""Extraction: how good a copy of the model do its answers buy, and for how many questions."""
+"""Extraction: how good a copy of the model do its answers buy, by what they show, and for how many questions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
+from assay.assessment.curves import Curve, Series
+from assay.assessment.extraction.base import POLICIES, ExtractionAttack
+from assay.assessment.extraction.equation import EquationSolving
+from assay.assessment.extraction.knockoff import Knockoff
 from assay.assessment.extraction.thief import Thief
 from assay.assessment.goals.base import Goal, Seen
 from assay.core.clock import stream
+from assay.core.discovery import discover
 from assay.core.errors import DataError
+from assay.core.evidence import NotChecked
+from assay.core.finding import Finding, Severity
+from assay.core.measure import Measure
+from assay.models.accounts import Accounts
+from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
     from assay.assessment.case import Case
+    from assay.assessment.extraction.base import ExtractionResult
 
 _FEWEST = 40
+_ENOUGH = 0.95
+_DOMINATED = 0.9
 
 
 class Extraction(Goal, name="extraction", techniques=("AML.T0024.002", "AML.T0005.001")):
-    """Fidelity and AUC of a thief's copy against the number of queries, on rows that neither has seen."""
+    """Fidelity and AUC of thieves' copies against the number of queries, by output policy, on rows that neither has seen."""
 
     order: ClassVar[int] = 40
+    group: ClassVar[str] = "privacy"
 
     def look(self, case: Case) -> Seen:
-        """Return what a thief reaches who owns half of the test rows; the copy is judged on the other half."""
+        """Return what thieves reach who own half of the test rows; copies are judged on the other half."""
         n = len(case.x_test)
         if n < _FEWEST:
             raise DataError(f"{n} test rows are too few to split between thief and judge", remedy=f"Give {_FEWEST}")
         order = stream(case.seed, "extraction", "split").permutation(n)
         own, judged = order[: n // 2], order[n // 2 :]
-        x = case.x_test.reshape(n, -1)
-        result = Thief(budgets=case.profile.thief_queries)(
-            case.predictor.limited(None), x[own], x[judged], case.y_test[judged], case.region, seed=case.seed
-        )
+        results = {
+            attack.title: _steal(case, attack, own, judged)
+            for attack in _attacks(case.profile.name, case.profile.thief_queries)
+        }
+        thief = results["thief"]
+        floor, *_ = thief.measures
+        measures = [floor, *(m for r in results.values() for m in r.measures if m.name != floor.name)]
+        enough, missing = _queries_to(results)
+        curves = [thief.curve, _by_policy(results, floor.estimate)]
+        if isinstance(case.predictor, Accounts) and len(case.predictor) > 1:
+            more, drawn = _by_accounts(case, case.predictor, own, judged)
+            measures += more
+            curves.append(drawn)
         return Seen(
-            result.measures, (result.curve,),
-            parameters={"budgets": list(case.profile.thief_queries), "own_rows": len(own), "judged_on": len(judged)},
+            (*measures, *enough), tuple(curves), _meaningless(floor), missing,
+            parameters={
+                "budgets": list(case.profile.thief_queries), "own_rows": len(own), "judged_on": len(judged),
+                "attacks": sorted(results),
+            },
         )  # fmt: skip
+
+
+def _attacks(profile: str, budgets: tuple[int, ...]) -> list[ExtractionAttack]:
+    """Return the thieves of a profile: the quick ones try each output policy once, the others every attack under each."""
+    if profile == "quick":
+        policies = [Knockoff(budgets=budgets, answers=policy) for policy in POLICIES]
+        return [Thief(budgets=budgets), EquationSolving(budgets=budgets), *policies]
+    return [
+        kind(budgets=budgets, answers=policy)  # type: ignore[call-arg]
+        for kind in discover(ExtractionAttack).values()
+        for policy in POLICIES
+    ]
+
+
+def _steal(
+    case: Case,
+    attack: ExtractionAttack,
+    own: np.ndarray[tuple[int], np.dtype[np.intp]],
+    judged: np.ndarray[tuple[int], np.dtype[np.intp]],
+    predictor: Accounts | None = None,
+) -> ExtractionResult:
+    x = case.x_test.reshape(len(case.x_test), -1)
+    target = predictor or case.predictor.limited(None)
+    return attack(target, x[own], x[judged], case.y_test[judged], case.region, seed=case.seed)
+
+
+def _queries_to(results: dict[str, ExtractionResult]) -> tuple[list[Measure], tuple[NotChecked, ...]]:
+    """Return how many answers a copy needs for a fidelity of 95 %: between the budget that is not enough and that which is."""
+    found, missing = [], []
+    for title, result in results.items():
+        enough = np.flatnonzero(result.fidelity >= _ENOUGH)
+        name = f"extraction.queries_to_{_ENOUGH:g}@{title}"
+        if enough.size:
+            place = int(enough[0])
+            below = float(result.queries[place - 1]) if place else 0.0
+            most = float(result.queries[place])
+            found.append(
+                Measure(
+                    name, most, below, most, int(result.queries[-1]), unit="queries", method="budgets tried",
+                    threat_model=result.measures[0].threat_model, queries=int(most),
+                )
+            )  # fmt: skip
+        elif result.queries.size and title == "thief":
+            why = f"no copy reached it with {result.queries[-1]} answers"
+            missing.append(
+                NotChecked(name, why, "Nothing to do, unless a larger budget is to be tried: --profile deep")
+            )
+    return found, tuple(missing)
+
+
+def _meaningless(floor: Measure) -> tuple[Finding, ...]:
+    if floor.estimate < _DOMINATED:
+        return ()
+    why = f"one class is {floor.estimate:.1%} of the model's answers, so that a copy that never looks is as faithful"
+    remedy = "Judge copies by AUC and by their share of the model's AUC instead"
+    return (Finding("extraction-fidelity-meaningless", Severity.LOW, why, "model", remedy),)
+
+
+def _by_policy(results: dict[str, ExtractionResult], floor: float) -> Curve:
+    series = [
+        Series(title.replace("_", ", "), r.queries.astype(np.float64), r.fidelity)
+        for title, r in results.items()
+        if r.queries.size
+    ]
+    if series:
+        series.append(Series("always the most common answer", series[0].x, np.full(len(series[0].x), floor)))
+    return Curve(
+        "extraction", "Extraction by attack and by what answers show", "queries answered", "share of equal answers",
+        tuple(series), log_x=True,
+        caption="Full probabilities where nothing is added to a name; else rounded to two decimals, the top class with its "
+        "probability (top1), or labels.",
+    )  # fmt: skip
+
+
+def _by_accounts(
+    case: Case,
+    accounts: Accounts,
+    own: np.ndarray[tuple[int], np.dtype[np.intp]],
+    judged: np.ndarray[tuple[int], np.dtype[np.intp]],
+) -> tuple[list[Measure], Curve]:
+    """Return the fidelity that 1, 2, 4, ... accounts reach together, each until it is refused."""
+    ladder = sorted({2**i for i in range(len(accounts).bit_length()) if 2**i < len(accounts)} | {len(accounts)})
+    attack = Knockoff(budgets=case.profile.thief_queries[-1:])
+    measures, heights, bounds = [], [], []
+    for count in ladder:
+        result = _steal(case, attack, own, judged, accounts.first(count))
+        share = float(result.fidelity[-1]) if result.fidelity.size else 0.0
+        got = int(result.queries[-1]) if result.queries.size else 0
+        low, high = clopper_pearson(round(share * len(judged)), len(judged))
+        heights.append(share)
+        bounds.append((low, high))
+        measures.append(
+            Measure(
+                f"extraction.fidelity@accounts{count},knockoff", share, low, high, len(judged),
+                threat_model=f"{attack.threat_model}; {count} accounts, each used until it is refused", seed=case.seed,
+                queries=got,
+            )
+        )  # fmt: skip
+    low_side, high_side = np.array(bounds).T
+    line = Series("fidelity", np.array(ladder, dtype=np.float64), np.array(heights), low_side, high_side)
+    return measures, Curve(
+        "extraction", "Extraction by accounts", "accounts", "share of equal answers", (line,), log_x=True,
+        caption="How good a copy so many accounts buy together, each used until the endpoint refuses it.",
+    )  # fmt: skip
