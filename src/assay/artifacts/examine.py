@@ -10,7 +10,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 
 from assay.artifacts.digest_store import DigestStore, identity_of
@@ -101,4 +101,8 @@ def _hash(data: Data) -> Digest:
         for start in range(0, len(view), _PIECE):
             with view[start : start + _PIECE] as piece:
                 state.update(piece)
+                size = len(piece)
+            if isinstance(data, mmap):
+                # The pages stay in the cache; they only no longer count as memory of this process.
+                data.madvise(MADV_DONTNEED, start, size)
     return Digest("sha256", state.hexdigest())

@@ -26,6 +26,7 @@ _MOST_FINDINGS = 200
 class Limits:
     """What one file may cost. seconds: base time, to which a second is added for every 200 MB of the file.
 
+    It is the thread's time on a processor, so that a verdict does not depend on what else the machine does.
     opcodes: of one pickle. unpacked: bytes that archives and streams may unpack to, together.
     ratio: unpacked over packed size beyond which a large output counts as a bomb. members: of archives.
     """
@@ -107,7 +108,7 @@ class Inspection:
 
     def expired(self) -> bool:
         """Whether the time for this file is over."""
-        return time.monotonic() > self.deadline
+        return time.thread_time() > self.deadline
 
     def _unchecked(self, where: str, why: str, remedy: str) -> None:
         if len(self.not_checked) < _MOST_FINDINGS:

@@ -123,7 +123,7 @@ def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | Non
 
 def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport:
     seconds = limits.seconds + len(data) / _BYTES_PER_SECOND
-    inspection = Inspection(policy, limits, time.monotonic() + seconds, notes=notes)
+    inspection = Inspection(policy, limits, time.thread_time() + seconds, notes=notes)
     label = inspection.scan(data, name)
     if label == "unknown" and not inspection.findings and _is_shard(name):
         return FileReport(name, "tf-tensor-data", FileVerdict.CLEAN, (), ())

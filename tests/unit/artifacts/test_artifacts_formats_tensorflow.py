@@ -132,9 +132,9 @@ def test_no_mutation_escapes_or_hangs(seed):
             harmed = bytearray(content)
             for _ in range(rng.randint(1, 6)):
                 harmed[rng.randrange(8 if rng.random() < 0.1 else len(harmed)) % len(harmed)] = rng.randrange(256)
-            started = time.monotonic()
+            started = time.thread_time()
             scan_bytes(bytes(harmed))
-            assert time.monotonic() - started < 2.0
+            assert time.thread_time() - started < 2.0
 
 
 def test_shards_are_taken_beside_their_index_only(tmp_path):

@@ -30,6 +30,8 @@ def by_handlers(data: bytes) -> Machine:
             HANDLERS[data[machine.at]](machine)
     except Stopped:
         trace.result = machine.stack[-1] if machine.stack else UNKNOWN
+        if len(machine.stack) <= (machine.marks[-1] if machine.marks else 0):
+            machine.soft("a STOP without a value")
     except (Broken, LookupError, ValueError, struct.error) as error:
         trace.broken = trace.broken or type(error).__name__
     return machine

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from assay.artifacts.pickle.opcodes import NAMES
 from assay.artifacts.pickle.trace import Broken, Stopped
-from assay.artifacts.pickle.values import UNKNOWN, Blob, Build, Call, Members, Outside, Pairs, Value
+from assay.artifacts.pickle.values import UNKNOWN, Blob, Build, Call, LongText, Members, Outside, Pairs, Value
 
 if TYPE_CHECKING:
     from assay.artifacts.pickle.machine import Machine
 
-_BLOB = 1 << 12
-_MOST_TUPLES = 512
+_BLOB = 1 << 8
+_LONG_TEXT = 1 << 12
+_MOST_TUPLES, _MOST_ITEMS = 512, 4096
 _U2, _U4, _U8 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 _I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|\n|.)", re.DOTALL)
@@ -50,6 +51,7 @@ def _int(m: Machine) -> None:
 
 
 def _number(m: Machine, text: bytes) -> Value:
+    m.keep(min(len(text), 1000))
     # CPython reads these with base 0: hexadecimal, octal and binary forms are good, C octal too.
     try:
         return int(text.strip().removesuffix(b"L")[:2000], 0)
@@ -73,9 +75,11 @@ def _float(m: Machine) -> None:
 
 def _string(m: Machine) -> None:
     text = m.line().strip()
+    m.keep(len(text))
     if len(text) < 2 or text[:1] not in {b"'", b'"'} or text[-1:] != text[:1]:
         m.soft("a STRING without quotes")
-    m.stack.append(_ESCAPE.sub(_unescape, text[1:-1]).decode("latin-1"))
+    held = text[1:-1]
+    m.stack.append((_ESCAPE.sub(_unescape, held) if b"\\" in held else held).decode("latin-1"))
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:
@@ -88,7 +92,9 @@ def _unescape(found: re.Match[bytes]) -> bytes:
 
 
 def _unicode(m: Machine) -> None:
-    m.stack.append(m.line().decode("raw-unicode-escape"))
+    text = m.line()
+    m.keep(len(text))
+    m.stack.append(text.decode("raw-unicode-escape"))
 
 
 # The most frequent opcodes read their operand in place: a scan of many small files is spent here.
@@ -133,7 +139,12 @@ def _get_short(m: Machine) -> None:
 def _text(form: struct.Struct | None, encoding: str) -> Handler:
     def handle(m: Machine) -> None:
         size = m.take(1)[0] if form is None else form.unpack(m.take(form.size))[0]
+        if _LONG_TEXT < size <= m.end - m.pos:
+            m.stack.append(LongText(m.pos, size))
+            m.pos += size
+            return
         raw = m.take(size)
+        m.keep(size)
         try:
             m.stack.append(raw.decode(encoding, "surrogatepass"))
         except UnicodeDecodeError:
@@ -150,6 +161,7 @@ def _short_bytes(m: Machine) -> None:
         raise Broken("the stream ends within an operand")
     if stop - start >= 8:
         m.trace.blobs.append((start, stop - start))
+        m.keep(stop - start)
     m.stack.append(m.data[start:stop])
 
 
@@ -162,7 +174,11 @@ def _binary(form: struct.Struct) -> Handler:
         m.pos = start + size
         if size >= 8:
             m.trace.blobs.append((start, size))
-        m.stack.append(Blob(start, size) if size > _BLOB else m.data[start : m.pos])
+        if size > _BLOB:
+            m.stack.append(Blob(start, size))
+        else:
+            m.keep(size)
+            m.stack.append(m.data[start : m.pos])
 
     return handle
 
@@ -180,6 +196,7 @@ def _int2(m: Machine) -> None:
 def _counted_long(form: struct.Struct | None) -> Handler:
     def handle(m: Machine) -> None:
         raw = m.take(m.take(1)[0] if form is None else m.count(form))
+        m.keep(len(raw) if len(raw) <= 1 << 10 else 0)
         m.stack.append(int.from_bytes(raw, "little", signed=True) if len(raw) <= 1 << 10 else UNKNOWN)
 
     return handle
@@ -230,7 +247,7 @@ def _extend(m: Machine, values: list[Value], method: str) -> None:
     if method in {"__setitem__", "add"}:
         for key in values if method == "add" else values[::2]:
             if type(key) is tuple and _explodes(key):
-                m.trace.bombs.append((m.at, "hashing a key of tuples within tuples takes exponential time"))
+                m.bomb("hashing a key of tuples within tuples takes exponential time")
     if isinstance(top, list):
         top.extend(values)
     elif not isinstance(top, Call):
@@ -240,10 +257,11 @@ def _extend(m: Machine, values: list[Value], method: str) -> None:
 
 def _explodes(key: tuple[Value, ...]) -> bool:
     stack: list[tuple[Value, ...]] = [key]
-    visited = 0
-    while stack and visited < _MOST_TUPLES:
+    visited = looked = 0
+    while stack and visited < _MOST_TUPLES and looked < _MOST_ITEMS:
         inner = stack.pop()
         visited += 1
+        looked += len(inner)
         if len(inner) <= _MOST_TUPLES:
             stack.extend(v for v in inner if type(v) is tuple)
     return bool(stack)
@@ -283,7 +301,10 @@ def _newobj(m: Machine) -> None:
 
 def _newobj_ex(m: Machine) -> None:
     named, args, func = m.stack.pop(), m.stack.pop(), m.stack.pop()
-    m.call(func, (*args, named) if isinstance(args, tuple) else args, "NEWOBJ_EX")
+    if isinstance(args, tuple):
+        m.keep(0, len(args))
+        args = (*args, named)
+    m.call(func, args, "NEWOBJ_EX")
 
 
 def _build(m: Machine) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from assay.artifacts.pickle.machine import Trace
 from assay.artifacts.pickle.policy import Rating, Rule
-from assay.artifacts.pickle.values import Blob, Build, Call, Global, Outside, Pairs, Unknown, Value, show
+from assay.artifacts.pickle.values import Blob, Build, Call, Global, LongText, Outside, Pairs, Unknown, Value, show
 from assay.core.finding import Severity
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _HOOKS = frozenset(
     "__setstate__ __reduce__ __reduce_ex__ __class__ __dict__ __code__ __globals__ __builtins__ __getattr__ "
     "__getattribute__ __del__ __call__ __init__ __new__ __bases__ __loader__ __spec__ __path__ __import__".split()
 )
-_MOST_NAMES = 2000
+_MOST_NAMES, _EVERY = 2000, 100
 _CODECS = frozenset({"latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"})
 
 
@@ -44,14 +45,19 @@ class Judge:
         if not self._names():
             self.inspection.error(self.where, "imports more names than the budget allows")
             return
-        for call in trace.calls:
-            self._call(call)
-        for build in trace.builds:
-            self._build(build)
-        for at, module, attribute in trace.unresolved:
+        steps: Iterator[Call | Build] = chain(trace.calls, trace.builds)
+        for number, step in enumerate(steps):
+            if isinstance(step, Call):
+                self._call(step)
+            else:
+                self._build(step)
+            if number % _EVERY == 0 and (len(self._said) > _MOST_NAMES or self.inspection.expired()):
+                self.inspection.error(self.where, "does more than the budget allows")
+                break
+        for at, module, attribute in trace.unresolved[:_MOST_NAMES]:
             text = f"imports a name that is computed at load: {show(module)} . {show(attribute)}"
             self._say("pickle-computed-name", Severity.CRITICAL, text, at, _EXECUTION, _REMEDY)
-        for found in trace.outside:
+        for found in trace.outside[:_MOST_NAMES]:
             self._outside(found)
         for at, why in trace.bombs:
             self.inspection.bomb(f"{self.where}@{at}", why)
@@ -155,6 +161,12 @@ class Judge:
     def _say(self, rule: str, severity: Severity, text: str, at: int, technique: str = "", remedy: str = "") -> None:
         self.inspection.report(rule, severity, text, f"{self.where}@{at}", technique, remedy)
 
+    def first(self, kind: str, text: str) -> bool:
+        """Return whether this is the first time that it is said of this trace."""
+        known = (kind, text) in self._said
+        self._said.add((kind, text))
+        return not known
+
     def trusted(self, value: Value) -> bool:
         """Return whether a value is an allowed name whose call needs no check of its arguments."""
         if value is None:
@@ -174,7 +186,12 @@ def _arguments(call: Call) -> tuple[Value, ...]:
 
 def _safe_codec(_: Judge, call: Call) -> str:
     args = _arguments(call)
-    good = len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], str) and args[1].lower() in _CODECS
+    good = (
+        len(args) == 2
+        and isinstance(args[0], (str, LongText))
+        and isinstance(args[1], str)
+        and args[1].lower() in _CODECS
+    )
     return "" if good else "which can spell hidden names"
 
 
@@ -192,6 +209,8 @@ def _constructor(_: Judge, call: Call) -> str:
 def _nested(judge: Judge, call: Call) -> str:
     args = _arguments(call)
     value = args[0] if args else b""
+    if not judge.first("nested", str(id(value))):
+        return ""
     if isinstance(value, Blob):
         value = judge.data[value.at : value.at + value.size]
     if not isinstance(value, bytes):

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from assay.artifacts.pickle.handlers import HANDLERS
 from assay.artifacts.pickle.opcodes import CODES
-from assay.artifacts.pickle.trace import Broken, Stopped, Trace
+from assay.artifacts.pickle.trace import Broken, Spent, Stopped, Trace
 from assay.artifacts.pickle.values import UNKNOWN, Call, Global, Value
 
 Data: TypeAlias = "bytes | mmap"
@@ -25,6 +25,9 @@ _LONGEST_LINE = 1 << 20
 _MEMO_BOMB = 1 << 24
 _CHUNK = 1 << 13
 _MOST_STEPS = 250_000
+_LONG = 1 << 12
+_MOST_BOMBS = 50
+_MOST_KEPT = 48 << 20
 _MEMOIZE, _SHORT_TEXT = CODES["MEMOIZE"], CODES["SHORT_BINUNICODE"]
 _BYTE, _GET_SHORT = CODES["BININT1"], CODES["BINGET"]
 
@@ -32,11 +35,13 @@ _BYTE, _GET_SHORT = CODES["BININT1"], CODES["BINGET"]
 class Machine:
     """Follow one pickle in ``data`` from ``start``; ``run`` returns its Trace and never raises.
 
-    opcodes: how many to follow at most. deadline: a ``time.monotonic`` value. on_build: called after
+    opcodes: how many to follow at most. deadline: a ``time.thread_time`` value. on_build: called after
     every BUILD, for formats that put data between the opcodes; it may move ``pos``.
     """
 
-    __slots__ = ("at", "data", "deadline", "end", "limit", "marks", "memo", "on_build", "pos", "stack", "trace")
+    __slots__ = (
+        "at", "data", "deadline", "depth", "end", "kept", "limit", "marks", "memo", "on_build", "pos", "stack", "trace",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Machine:
         self.limit = opcodes
         self.deadline = deadline
         self.on_build = on_build
+        self.kept = self.depth = 0
         self.stack: list[Value] = []
         self.marks: list[int] = []
         self.memo: dict[int, Value] = {}
@@ -66,6 +72,10 @@ class Machine:
             trace.spent = trace.spent or "more opcodes than the budget allows"
         except Stopped:
             trace.result = self.stack[-1] if self.stack else UNKNOWN
+            if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+                self.soft("a STOP without a value")
+        except Spent as error:
+            trace.spent = trace.spent or str(error)
         except Broken as error:
             trace.broken = trace.broken or f"{error} at offset {self.at}"
         except (IndexError, KeyError, struct.error, ValueError, OverflowError, MemoryError) as error:
@@ -78,7 +88,7 @@ class Machine:
         # A scan of many small files is spent here. The most frequent opcodes are followed in place, as their handlers
         # would, with the position in a local: `at` and `pos` are written before anything else looks at them.
         data, handlers, trace, end = self.data, HANDLERS, self.trace, self.end
-        stack, memo, pos = self.stack, self.memo, self.pos
+        stack, memo, pos, kept = self.stack, self.memo, self.pos, 0
         push = stack.append
         try:
             while trace.opcodes < self.limit:
@@ -93,6 +103,7 @@ class Machine:
                         except UnicodeDecodeError:
                             self.at, self.pos = pos, pos + 1
                             handlers[code](self)
+                        kept += stop - pos
                         pos = stop
                         if data[pos] == _MEMOIZE:
                             memo[len(memo)] = stack[-1]
@@ -108,16 +119,19 @@ class Machine:
                         handlers[code](self)
                         pos = self.pos
                 trace.opcodes += _CHUNK
-                if self._spent():
+                self.keep(kept)
+                kept = 0
+                if self.spent():
                     return
         finally:
             self.at, self.pos = pos, max(self.pos, pos)
 
-    def _spent(self) -> bool:
+    def spent(self) -> bool:
+        """Return whether a budget has run out, after noting which."""
         trace = self.trace
         if len(trace.globals) + len(trace.calls) + len(trace.builds) + len(trace.blobs) > _MOST_STEPS:
             trace.spent = "more imports and calls than the budget allows"
-        elif time.monotonic() > self.deadline:
+        elif time.thread_time() > self.deadline:
             trace.spent = "more time than the budget allows"
         return bool(trace.spent)
 
@@ -128,7 +142,7 @@ class Machine:
         start, stop = self.pos, self.pos + size
         if stop > self.end:
             if size > _MEMO_BOMB:
-                self.trace.bombs.append((self.at, f"announces {size} bytes where {self.end - start} are left"))
+                self.bomb(f"announces {size} bytes where {self.end - start} are left")
             raise Broken("the stream ends within an operand")
         self.pos = stop
         return self.data[start:stop]
@@ -175,8 +189,22 @@ class Machine:
     def put(self, index: int) -> None:
         """Store the top of the stack in the memo."""
         if index > _MEMO_BOMB and index > 64 * self.end:
-            self.trace.bombs.append((self.at, f"memo index {index} makes a load reserve memory for it"))
+            self.bomb(f"memo index {index} makes a load reserve memory for it")
         self.memo[index] = self.stack[-1]
+
+    def keep(self, size: int, cells: int = 0) -> None:
+        """Count what a value holds beside itself: bytes of text or number, cells of a copy. Raises Spent."""
+        self.kept += size + 8 * cells
+        if self.kept > _MOST_KEPT:
+            raise Spent("more memory than the budget allows")
+        # Few opcodes with long operands take as long as many: the clock cannot wait for the next round of them.
+        if size > _LONG and time.thread_time() > self.deadline:
+            raise Spent("more time than the budget allows")
+
+    def bomb(self, why: str) -> None:
+        """Note that a load would demand memory or time out of all proportion."""
+        if len(self.trace.bombs) < _MOST_BOMBS:
+            self.trace.bombs.append((self.at, why))
 
     def soft(self, why: str) -> None:
         """Note that a load would fail here, and go on."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from assay.artifacts.pickle.arrays import skip_array
@@ -10,7 +12,7 @@ from assay.artifacts.pickle.judge import Judge
 from assay.artifacts.pickle.machine import BuildHook, Machine, Trace
 from assay.artifacts.pickle.opcodes import OPENERS
 from assay.artifacts.pickle.policy import Rating, builtin_policy
-from assay.artifacts.pickle.values import Global
+from assay.artifacts.pickle.values import Global, LongText
 from assay.core.finding import Severity
 
 if TYPE_CHECKING:
@@ -18,9 +20,14 @@ if TYPE_CHECKING:
 
 _MOST_PICKLES = 50_000
 _STOP = 0x2E
-_TRIAL = 1 << 14
+_TRIAL, _TRIAL_SECONDS = 1 << 14, 0.1
 _TRIAL_PICKLES = 64
 _LARGEST_NESTED = 32 << 20
+_WINDOW, _LONGEST_IMPORT, _FARTHEST = 1 << 18, 1 << 10, 32 << 20
+# How UTF-8 begins what is a byte from 0x80 on in Latin-1.
+_TWO_BYTES = (0xC2, 0xC3)
+# Taken for a persistent id, which a plain load refuses at once.
+_ZIP = b"PK\x03\x04"
 _MOST_SWEPT = 20_000
 _NAME = rb"([A-Za-z_][\w.]{0,200})"
 _TEXT = rb"(?:\x8c[\x01-\xff]|X[\x01-\xff]\0\0\0)" + _NAME + rb"(?:\x94|q.|r.{4}|p\d{1,9}\n){0,2}"
@@ -30,14 +37,14 @@ _REMEDY = "Do not load the file; ask its author for ONNX or safetensors"
 
 def looks_like_pickle(data: Data) -> bool:
     """Return whether a load would do something with the content before it failed, or not fail."""
-    if len(data) < 2 or data[0] not in OPENERS:
+    if len(data) < 2 or data[0] not in OPENERS or data[:4] == _ZIP:
         return False
     if data[0] == 0x80:
         return data[1] <= 5 and not _stillborn(data)
-    position = 0
+    position, until = 0, time.thread_time() + _TRIAL_SECONDS
     for _ in range(_TRIAL_PICKLES):
         # Many other formats begin with a byte that is an opcode: without a call, all must be pickles to the end.
-        trace = Machine(data, position, opcodes=_TRIAL).run()
+        trace = Machine(data, position, opcodes=_TRIAL, deadline=until).run()
         if trace.sound >= 0:
             trace.globals = [n for n in trace.globals if n.at < trace.sound]
             trace.calls = [c for c in trace.calls if c.at < trace.sound]
@@ -108,8 +115,8 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
 
 def _sweep(data: Data, position: int, where: str, inspection: Inspection) -> None:
     """Report dangerous names in what could not be followed, found by the bytes that would import them."""
-    for count, found in enumerate(_IMPORT.finditer(data, position)):
-        if count >= _MOST_SWEPT or inspection.expired():
+    for count, found in enumerate(_imports(data, position, inspection)):
+        if count >= _MOST_SWEPT:
             return
         module, name = (part.decode("ascii") for part in found.groups(b"") if part)
         rule = inspection.policy.judge(module, name)
@@ -117,6 +124,16 @@ def _sweep(data: Data, position: int, where: str, inspection: Inspection) -> Non
             text = f"behind what can be followed stands an import of {module}.{name}, which {rule.reason}"
             place = f"{where}@{found.start()}"
             inspection.report("pickle-dangerous-global", Severity.CRITICAL, text, place, rule.technique, _REMEDY)
+
+
+def _imports(data: Data, position: int, inspection: Inspection) -> Iterator[re.Match[bytes]]:
+    # Windows, so that the clock is looked at; each is longer than its part by what one import can take.
+    for begun in range(position, min(len(data), position + _FARTHEST), _WINDOW):
+        if inspection.expired():
+            return
+        for found in _IMPORT.finditer(data, begun, min(len(data), begun + _WINDOW + _LONGEST_IMPORT)):
+            if found.start() < begun + _WINDOW:
+                yield found
 
 
 def _follow(data: Data, position: int, inspection: Inspection, hook: BuildHook | None) -> Trace:
@@ -132,8 +149,13 @@ def _judge(
 
         inspection.notes.extend(narrate(trace, where, inspection.policy))
     for at, size in trace.blobs:
-        if data[at + size - 1] == _STOP and data[at] in OPENERS and _may_be_pickle(data, at, size):
-            if size > _LARGEST_NESTED or inspection.expired():
+        if data[at + size - 1] == _STOP and data[at] in OPENERS:
+            if inspection.expired():
+                inspection.error(f"{where}@{at}", "more time than the budget allows")
+                break
+            if not _may_be_pickle(data, at, size):
+                continue
+            if size > _LARGEST_NESTED:
                 inspection.error(f"{where}@{at}", "a nested pickle is beyond the budget")
                 break
             _nested(data[at : at + size], f"{where}@{at}!nested", inspection)
@@ -147,8 +169,20 @@ def _judge(
             and call.args
         ):
             text = call.args[0]
+            if isinstance(text, LongText):
+                text = _long_text(data, text, where, inspection)
             if isinstance(text, str) and text.endswith(".") and ord(text[0]) in OPENERS:
                 _nested(text.encode("latin-1", "replace"), f"{where}@{call.at}!nested", inspection)
+
+
+def _long_text(data: Data, text: LongText, where: str, inspection: Inspection) -> str:
+    """Return a long text that may hold a pickle, "" for any other."""
+    if data[text.at + text.size - 1] != _STOP or (data[text.at] not in OPENERS and data[text.at] not in _TWO_BYTES):
+        return ""
+    if text.size > _LARGEST_NESTED or inspection.expired():
+        inspection.error(f"{where}@{text.at}", "a nested pickle is beyond the budget")
+        return ""
+    return data[text.at : text.at + text.size].decode("utf-8", "replace")
 
 
 def _may_be_pickle(data: Data, at: int, size: int) -> bool:

@@ -9,6 +9,10 @@ class Broken(Exception):
     """The stream cannot be followed any further."""
 
 
+class Spent(Exception):
+    """A budget ran out within an opcode."""
+
+
 class Stopped(Exception):
     """The stream reached its STOP."""
 

@@ -94,6 +94,12 @@ class Blob:
         self.size = size
 
 
+class LongText(Blob):
+    """A long text constant, left where it lies in the file."""
+
+    __slots__ = ()
+
+
 class Unknown:
     """A value that does not matter or could not be worked out."""
 
@@ -136,4 +142,17 @@ def _items(values: tuple[Value, ...] | list[Value], depth: int) -> str:
     return ", ".join([*shown, "..."] if len(values) > _SHOWN_ITEMS else shown)
 
 
-__all__ = ["UNKNOWN", "Blob", "Build", "Call", "Global", "Members", "Outside", "Pairs", "Unknown", "Value", "show"]
+__all__ = [
+    "UNKNOWN",
+    "Blob",
+    "Build",
+    "Call",
+    "Global",
+    "LongText",
+    "Members",
+    "Outside",
+    "Pairs",
+    "Unknown",
+    "Value",
+    "show",
+]

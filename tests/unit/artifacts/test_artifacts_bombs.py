@@ -1,0 +1,57 @@
+"""What a hostile file may cost: processor time, memory and steps are bounded whatever it holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bypasses"))
+import bombs
+
+from assay.artifacts.pickle.machine import Machine
+from assay.artifacts.scan import scan_bytes
+
+# Memory is measured in a process of its own, since a test's own process has grown before.
+_SCAN = """
+import json, re, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import bombs
+from assay.artifacts.scan import scan_bytes, scan_paths
+scan_bytes(b"N.")
+begun = time.thread_time()
+report = scan_paths([sys.argv[2]]).files[0]
+spent = time.thread_time() - begun
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+print(json.dumps({"seconds": spent, "megabytes": peak >> 10, "verdict": report.verdict.value}))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("family", bombs.FAMILIES)
+def test_full_size(family, tmp_path):
+    for title, made in bombs.FAMILIES[family](0.5):
+        bombs.write(made, tmp_path / "x")
+        command = [sys.executable, "-c", _SCAN, str(Path(bombs.__file__).parent), str(tmp_path / "x")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (title, done.stderr[-500:])
+        cost = json.loads(done.stdout)
+        assert cost["megabytes"] <= 300, (title, cost)
+        # 1.6 seconds and one for 200 MB is the budget; none of these has 300 MB.
+        assert cost["seconds"] <= 3.5, (title, cost)
+
+
+@pytest.mark.parametrize(("title", "made"), list(bombs.pickles(0.01)), ids=lambda v: v if isinstance(v, str) else "")
+def test_pickles_of_small_size_never_raise_and_steps_are_bounded(title, made):
+    scan_bytes(made, title)
+    machine = Machine(made, opcodes=20_000)
+    trace = machine.run()
+    assert trace.opcodes <= 30_000
+    assert len(trace.bombs) <= 50
+    assert machine.kept <= (48 << 20) + (1 << 20)
