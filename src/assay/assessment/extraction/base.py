@@ -72,14 +72,16 @@ def shown(answers: Array, policy: str) -> Array:
     if policy == "rounded":
         near = np.round(answers, 2)
         total = near.sum(axis=1, keepdims=True)
-        return np.where(total > 0, near / np.where(total > 0, total, 1.0), 1.0 / answers.shape[1])
+        rounded: Array = np.where(total > 0, near / np.where(total > 0, total, 1.0), 1.0 / answers.shape[1])
+        return rounded
     top = answers.argmax(axis=1)
-    certain = np.eye(answers.shape[1])[top]
+    certain: Array = np.eye(answers.shape[1])[top]
     if policy == "labels":
         return certain
     sure = answers.max(axis=1, keepdims=True)
     rest = (1.0 - sure) / max(1, answers.shape[1] - 1)
-    return np.where(certain > 0, sure, rest)
+    spread: Array = np.where(certain > 0, sure, rest)
+    return spread
 
 
 class Purse:

@@ -153,7 +153,8 @@ def perceptron(x: Array, answers: Array, seed: int) -> Copy:
     spread = np.where(spread > 0, spread, 1.0)
 
     def scaled(rows: Array) -> NDArray[np.float32]:
-        return np.nan_to_num((rows - middle) / spread)[None].astype(np.float32)
+        near: NDArray[np.float32] = np.nan_to_num((rows - middle) / spread)[None].astype(np.float32)
+        return near
 
     width = answers.shape[1] if answers.shape[1] > 2 else 1
     wanted = (answers if width > 1 else answers[:, 1:])[None].astype(np.float32)
