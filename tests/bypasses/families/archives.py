@@ -65,6 +65,7 @@ def packed(kind: str, data: bytes) -> bytes:
 def compressed() -> dict[str, bytes]:
     kinds = ("gzip", "bz2", "xz", "zlib", "lzma")
     second = gzip.compress(GOOD, mtime=0) + gzip.compress(EVIL, mtime=0)
+    small = zlib.compressobj(9, zlib.DEFLATED, 9)
     named = io.BytesIO()
     with gzip.GzipFile("model.pkl", "wb", fileobj=named, mtime=0) as stream:
         stream.write(EVIL)
@@ -79,7 +80,7 @@ def compressed() -> dict[str, bytes]:
         "level-0.joblib": zlib.compress(EVIL, 0),
         "cut.pkl.gz": packed("gzip", EVIL + bytes(4000))[:-6],
         "junk-behind.pkl.gz": packed("gzip", EVIL) + b"junk",
-        "zlib-window.joblib": (lambda c: c.compress(EVIL) + c.flush())(zlib.compressobj(9, zlib.DEFLATED, 9)),
+        "zlib-window.joblib": small.compress(EVIL) + small.flush(),
     }
 
 
@@ -161,7 +162,9 @@ def code_in_archive() -> dict[str, bytes]:
 def polyglots() -> dict[str, bytes]:
     inner = zipped(("m/data.pkl", EVIL))
     png = b"\x89PNG\r\n\x1a\n" + bytes(40)
-    array = b"\x93NUMPY\x01\x00\x46\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }".ljust(69) + b"\n\0"
+    array = (
+        b"\x93NUMPY\x01\x00\x46\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }".ljust(69) + b"\n\0"
+    )
     header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
     tensors = struct.pack("<Q", len(header)) + header + b"\0"
     return {
@@ -182,7 +185,26 @@ def polyglots() -> dict[str, bytes]:
 
 def misnamed() -> dict[str, bytes]:
     torch = zipped(PICKLE, *NOTES)
-    endings = ("npy", "npz", "onnx", "safetensors", "txt", "skops", "h5", "keras", "json", "md", "png", "pb", "gguf", "csv", "yaml", "pmml", "ubj", "cbm")
+    endings = (
+        "npy",
+        "npz",
+        "onnx",
+        "safetensors",
+        "txt",
+        "skops",
+        "h5",
+        "keras",
+        "json",
+        "md",
+        "png",
+        "pb",
+        "gguf",
+        "csv",
+        "yaml",
+        "pmml",
+        "ubj",
+        "cbm",
+    )
     return {
         **{f"pickle.{e}": EVIL for e in endings},
         **{f"old-pickle.{e}": EVIL_OLD for e in ("txt", "json", "cfg", "log")},

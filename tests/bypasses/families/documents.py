@@ -56,7 +56,13 @@ def skops(**node: object) -> bytes:
 
 
 def skops_files() -> dict[str, bytes]:
-    items = {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "content": '"true"', "is_json": True}
+    items = {
+        "__class__": "str",
+        "__module__": "builtins",
+        "__loader__": "JsonNode",
+        "content": '"true"',
+        "is_json": True,
+    }
     arguments = {"__class__": "tuple", "__module__": "builtins", "__loader__": "TupleNode", "content": [items]}
     return {
         "function": skops(__class__="function", __module__="builtins", __loader__="FunctionNode", content={"module_path": "os", "function": "system"}),

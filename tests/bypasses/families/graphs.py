@@ -21,7 +21,9 @@ def model(*nodes: onnx.NodeProto, tensors: tuple[onnx.TensorProto, ...] = (), fu
     """An ONNX model as the onnx package writes it."""
     kinds = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "y")]
     body = list(nodes) or [helper.make_node("Relu", ["x"], ["y"])]
-    made = helper.make_model(helper.make_graph(body, "g", kinds[:1], kinds[1:], list(tensors)), functions=list(functions))
+    made = helper.make_model(
+        helper.make_graph(body, "g", kinds[:1], kinds[1:], list(tensors)), functions=list(functions)
+    )
     if edit:
         edit(made)
     return made.SerializeToString()
@@ -42,8 +44,12 @@ def onnx_files() -> dict[str, bytes]:
     branch = helper.make_graph([helper.make_node("Run", [], ["z"], domain="evil.domain")], "b", [], kinds)
     choice = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
     deep = helper.make_node("If", [], ["z"], then_branch=branch, else_branch=branch)
-    deeper = helper.make_node("If", ["x"], ["y"], then_branch=helper.make_graph([deep], "b", [], kinds), else_branch=branch)
-    function = helper.make_function("local", "F", ["a"], ["b"], [helper.make_node("Run", ["a"], ["b"], domain="evil.domain")], [])
+    deeper = helper.make_node(
+        "If", ["x"], ["y"], then_branch=helper.make_graph([deep], "b", [], kinds), else_branch=branch
+    )
+    function = helper.make_function(
+        "local", "F", ["a"], ["b"], [helper.make_node("Run", ["a"], ["b"], domain="evil.domain")], []
+    )
     constant = helper.make_node("Constant", [], ["y"], value=outside("../../etc/hosts"))
 
     def training(made: onnx.ModelProto) -> None:
@@ -103,12 +109,20 @@ CODE = base64.b64encode(marshal.dumps((lambda x: x).__code__)).decode()
 
 
 def keras_v3(*layers: dict[str, object], weights: bytes = b"", **more: object) -> bytes:
-    config = {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": list(layers)}, "registered_name": None, **more}
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "s", "layers": list(layers)},
+        "registered_name": None,
+        **more,
+    }
     members = [("metadata.json", b'{"keras_version": "3.11.0"}'), ("config.json", json.dumps(config).encode())]
     return zipped(*members, *([("model.weights.h5", weights)] if weights else []))
 
 
-def layer(name: str, module: str = "keras.layers", registered: str | None = None, **config: object) -> dict[str, object]:
+def layer(
+    name: str, module: str = "keras.layers", registered: str | None = None, **config: object
+) -> dict[str, object]:
     return {"module": module, "class_name": name, "config": config, "registered_name": registered}
 
 
@@ -119,7 +133,11 @@ def call_of(module: str, name: str) -> dict[str, object]:
 def keras_files() -> dict[str, bytes]:
     code = {"class_name": "__lambda__", "config": {"code": CODE, "defaults": None, "closure": None}}
     hidden = layer("Sequential", "keras", layers=[layer("TimeDistributed", layer=layer("Lambda", function=code))])
-    nested = zipped(("metadata.json", b"{}"), ("config.json", b'{"module": "keras", "class_name": "Sequential", "config": {}, "registered_name": null}'), ("assets/a.pkl", EVIL))
+    nested = zipped(
+        ("metadata.json", b"{}"),
+        ("config.json", b'{"module": "keras", "class_name": "Sequential", "config": {}, "registered_name": null}'),
+        ("assets/a.pkl", EVIL),
+    )
     from_disk = {n: (DATA / f"{n}.h5").read_bytes() for n in ("lambda", "lambda-latest", "lambda-nested", "module", "external-link", "external-data")}  # fmt: skip
     made = {
         "lambda": keras_v3(layer("Lambda", function=code)),
@@ -141,7 +159,7 @@ def keras_files() -> dict[str, bytes]:
         "external-weights": keras_v3(layer("Dense", units=1), weights=from_disk["external-link"]),
         "pickle-asset": nested,
         "load-model": keras_v3(layer("Dense", units=1, kernel_initializer=call_of("keras.saving", "load_model"))),
-        "model-class": keras_v3(layer("Model", "keras.src.models.cloning", "function", config="clone_model")),
+        "function-as-class": keras_v3(layer("clone_model", "keras.src.models.cloning", "clone_model")),
     }  # fmt: skip
     text = json.dumps(json.loads(json.dumps({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {"function": [CODE, None, None]}}]}})))  # fmt: skip
     return {**{f"{n}.keras": d for n, d in made.items()}, **{f"{n}.h5": d for n, d in from_disk.items()}, "model.json": text.encode(),

@@ -19,6 +19,8 @@ _TORCH_RAW = re.compile(r"(?:[^/]*/)?(?:data|constants|xl_model_data|tensors)/\d
 _TORCH_NOTES = re.compile(r"(?:[^/]*/)?(?:version|byteorder|\.data/[^/]+|\.format_version|\.storage_alignment)")
 _TORCH_PACKAGE = re.compile(r"[^/]+/\.data/(?:extern_modules|python_version)")
 _PACKAGE_RAW = re.compile(r"[^/]+/\.data/\d+\.storage")
+_EXPORT_RAW = re.compile(r"[^/]+/data/(?:weights/weight_|constants/tensor_)\d+")
+_RAW = {"torch-zip": _TORCH_RAW, "torchscript": _TORCH_RAW, "torch-package": _PACKAGE_RAW, "torch-export": _EXPORT_RAW}
 _TORCH = {"torch-zip", "torchscript", "torch-package"}
 _REMEDY = "Repack the archive, or ask its author for a safe format"
 
@@ -82,11 +84,7 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
         if member.encrypted:
             inspection.error(place, "is encrypted")
             return
-        if member.method == _STORED and label == "torch-package" and _PACKAGE_RAW.fullmatch(member.name):
-            return
-        if label in {"torch-zip", "torchscript"} and (
-            _TORCH_NOTES.fullmatch(member.name) or (_TORCH_RAW.fullmatch(member.name) and member.method == _STORED)
-        ):
+        if _is_numbers(member, label):
             return
         # What TorchScript keeps below code/ is a language of its own, which reaches tensors only.
         script = label == "torchscript" and "/code/" in member.name
@@ -129,10 +127,20 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             unpack_and_scan(data, member.start, stop, "stored", place, inspection)
 
 
+def _is_numbers(member: Member, label: str) -> bool:
+    """Return whether a format keeps raw numbers, or a note of a few bytes, under a member's name."""
+    if label in {"torch-zip", "torchscript", "torch-export"} and _TORCH_NOTES.fullmatch(member.name):
+        return True
+    raw = _RAW.get(label)
+    return member.method == _STORED and raw is not None and raw.fullmatch(member.name) is not None
+
+
 def _label(names: list[str]) -> str:
     last = {n.rpartition("/")[2].lower() for n in names}
     if any(_TORCH_PACKAGE.fullmatch(n) for n in names):
         return "torch-package"
+    if "archive_format" in last and "archive_version" in last:
+        return "torch-export"
     if "MAR-INF/MANIFEST.json" in names:
         return "torchserve-mar"
     if "data.pkl" in last:

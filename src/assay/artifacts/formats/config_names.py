@@ -19,10 +19,24 @@ _NAMES = {"_target_", "class_path", "python_class", "import_path", "py/object", 
 # The value, or what is below, says what is called with which arguments.
 _CALLS = {"__reduce__", "__reduce_ex__", "__setstate__", "py/reduce", "py/repr", "py/newargs", "py/newargsex"}
 # Files with code, in an MLmodel.
-_FILES = {"python_model", "code", "entry_point"}
-_KEYS = (_LOADER, "_target_", "class_path", "python_class", "import_path", "py/", "__reduce", "__setstate__")
+_FILES = {"python_model", "code", "entry_point", "model_code_path"}
+# What is below names classes in Python files beside the configuration, which Transformers and Diffusers import.
+_MAPS = {"auto_map", "custom_pipelines"}
+_KEYS = (
+    _LOADER,
+    "_target_",
+    "class_path",
+    "python_class",
+    "import_path",
+    "py/",
+    "__reduce",
+    "__setstate__",
+    "auto_map",
+    "custom_pipelines",
+)
 _LINE = re.compile(
-    rb"(?m:^[ \t]*[\"']?(loader_module|python_model|code|entry_point|_target_|class_path)[\"']?[ \t]*:[ \t]*([^\n]{1,300}))"
+    rb"(?m:^[ \t]*[\"']?(loader_module|python_model|model_code_path|code|entry_point|_target_|class_path)[\"']?"
+    rb"[ \t]*:[ \t]*([^\n]{1,300}))"
 )
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)+")
 _TAG = re.compile(r"python/|(?:^!|:)(?:ruby|java)/")
@@ -47,7 +61,10 @@ class ConfigNames:
     def document(self, document: object) -> None:
         """Judge every entry of a JSON document."""
         for path, key, called, value in _entries(document):
-            if key not in _FILES:
+            if key in _MAPS:
+                text = f"the text names code to run: {path}: {value}"
+                self._report("config-names-code", Severity.HIGH, text, f"!{path}")
+            elif key not in _FILES:
                 self.entry(key, value, called, f"!{path}")
 
     def lines(self, data: Data) -> None:
@@ -137,6 +154,9 @@ def _entries(document: object) -> Iterator[tuple[str, str, bool, str]]:
             for name, item in value.items():
                 if name in _CALLS and not isinstance(item, str):
                     yield path, name, True, "..."
+                if name in _MAPS and item:
+                    yield path, name, called, str(item)[:200]
+                    continue
                 stack.append((f"{path}.{name}"[:200], name, called or name in _CALLS, item))
         elif isinstance(value, list):
             stack.extend((path, key, called, item) for item in value)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 
+from assay.artifacts.formats.templates import check_template
 from assay.artifacts.reader import CODE_EXECUTION, Data, FormatReader, Inspection
-from assay.core.finding import Severity
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
 _MOST_SETTINGS, _MOST_ITEMS = 20_000, 4_000_000
-_ATTACK = re.compile(
-    rb"__(?:class|globals|builtins|subclasses|mro|base|init|import|getattribute|dict)__|\bcycler\b|\blipsum\b|\bjoiner\b"
-    rb"|\bnamespace\.__|\battr\s*\(|\|\s*attr\b|\bpopen\b|\bos\.system\b|\bsubprocess\b|\beval\s*\(|\bexec\s*\(|\\x5f\\x5f"
-    rb"|\brequest\.|\bself\._|\bconfig\.__"
-)
 
 
 class _Broken(Exception):
@@ -34,12 +28,8 @@ class GgufReader(FormatReader, name="gguf", techniques=(CODE_EXECUTION,)):
         """Examine every setting."""
         try:
             for key, value in _settings(data):
-                if b"template" in key and (found := _ATTACK.search(value)):
-                    name, reach = (b.decode("utf-8", "replace") for b in (key[:60], found.group(0)[:30]))
-                    text = f"the template {name} reaches for Python's inside ({reach})"
-                    inspection.report(
-                        "template-escape", Severity.CRITICAL, text, where, CODE_EXECUTION, "Do not render its templates"
-                    )
+                if b"template" in key:
+                    check_template(value, key[:60].decode("utf-8", "replace"), where, inspection)
         except (_Broken, struct.error) as error:
             inspection.error(where, f"the header cannot be followed ({error})"[:200])
         return "gguf"

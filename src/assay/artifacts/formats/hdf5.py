@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from assay.artifacts.formats.keras_config import KerasConfig
+from assay.artifacts.formats.trailing import check_tail
 from assay.artifacts.reader import CODE_EXECUTION, Data, FormatReader, Inspection
 from assay.core.finding import Severity
 
@@ -38,6 +39,7 @@ class Hdf5Reader(FormatReader, name="hdf5", techniques=(CODE_EXECUTION,)):
         walk = _Walk(data, where, inspection)
         try:
             walk.file()
+            check_tail(data, walk.end(), where, inspection)
         except (_Broken, IndexError, UnicodeDecodeError) as error:
             inspection.error(where, f"the HDF5 structure cannot be followed ({error})"[:200])
         return "keras-h5" if walk.configurations else "hdf5"
@@ -70,6 +72,10 @@ class _Walk:
             self.object(self.number(36), "/")
         else:
             raise _Broken(f"superblock version {version}")
+
+    def end(self) -> int:
+        """Return where the file ends by its own account."""
+        return self.number((40 if self.data[8] == 0 else 44) if self.data[8] < 2 else 28)
 
     def object(self, address: int, path: str) -> None:
         stack = [(address, path)]

@@ -13,6 +13,17 @@ _OWN_MODULE = re.compile(
     r"keras(?:\.src)?(?:\.(?:layers|models|engine|initializers|regularizers|constraints|activations|losses|metrics|"
     r"optimizers|dtype_policies|quantizers|random|ops|saving|backend)[\w.]*)?"
 )
+# Functions that Keras finds by their plain name: losses, metrics, activations.
+_FUNCTIONS = frozenset(
+    """mean_squared_error mean_absolute_error mean_absolute_percentage_error mean_squared_logarithmic_error binary_crossentropy
+    categorical_crossentropy sparse_categorical_crossentropy kl_divergence poisson cosine_similarity huber log_cosh hinge
+    squared_hinge categorical_hinge binary_focal_crossentropy categorical_focal_crossentropy ctc dice tversky circle
+    categorical_generalized_cross_entropy binary_accuracy categorical_accuracy sparse_categorical_accuracy
+    top_k_categorical_accuracy sparse_top_k_categorical_accuracy accuracy relu relu6 leaky_relu elu selu celu gelu glu sigmoid
+    log_sigmoid hard_sigmoid silu hard_silu swish hard_swish mish tanh hard_tanh tanh_shrink softplus softsign softmax
+    log_softmax softmin sparsemax sparse_sigmoid sparse_plus threshold exponential linear squareplus hard_shrink soft_shrink
+    mse mae mape msle kld kullback_leibler_divergence logcosh r2_score""".split()
+)
 _REMEDY = "Ask its author for ONNX, or rebuild the model from its weights"
 
 
@@ -36,9 +47,9 @@ class KerasConfig(JsonCheck, name="keras-config", techniques=(CODE_EXECUTION,)):
             if isinstance(module, str) and not _OWN_MODULE.fullmatch(module) and module != "builtins":
                 text = f"the module {module!r} is imported when the model is loaded"
                 inspection.report("keras-foreign-module", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
-            if name == "function" or (
-                module == "builtins" and name not in {None, "tuple", "list", "dict", "int", "float"}
-            ):
+            function = name == "function" and str(node.get("config")) not in _FUNCTIONS
+            plain = name is None or str(name) in {"function", "tuple", "list", "dict", "int", "float", "slice"}
+            if function or (module == "builtins" and not plain) or _is_function(module, name):
                 text = f"loading resolves the function {node.get('config')!r}"
                 inspection.report("keras-function", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
             if isinstance(module, str) and str(name) in {"get_file", "load_model", "get_source_inputs"}:
@@ -51,3 +62,9 @@ class KerasConfig(JsonCheck, name="keras-config", techniques=(CODE_EXECUTION,)):
             if node.get("registered_name") and not module and isinstance(name, str):
                 text = f"the layer {name!r} is looked up in a registry of custom code"
                 inspection.report("keras-custom-object", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
+
+
+def _is_function(module: object, name: object) -> bool:
+    """Return whether a class of Keras is named as no class is: what is found under such a name is a function."""
+    own = isinstance(module, str) and module.startswith("keras")
+    return own and isinstance(name, str) and name != "function" and name[:1].islower()

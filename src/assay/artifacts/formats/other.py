@@ -6,7 +6,7 @@ from assay.artifacts.reader import Data, FormatReader, Inspection
 
 _UNREAD: dict[bytes, str] = {
     b"\x02\x21\x4c\x18": "lz4-legacy", b"\x7fELF": "elf", b"MZ": "windows-program",
-    b"\xca\xfe\xba\xbe": "java-class", b"RDX3\n": "rds", b"TFL3": "tflite",
+    b"\xca\xfe\xba\xbe": "java-class",
 }  # fmt: skip
 _MEDIA: dict[bytes, str] = {
     b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"PAR1": "parquet", b"ARROW1\x00\x00": "arrow",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 
 from assay.artifacts.protobuf import BYTES, MOST_FIELDS, VARINT, Damaged, fields
@@ -25,9 +26,21 @@ _DANGEROUS = {
     "WriteSummary": "writes files", "WriteGraphSummary": "writes files", "CreateSummaryFileWriter": "writes files",
     "SaveDataset": "writes files", "SaveDatasetV2": "writes files", "LoadDataset": "reads any file",
     "DistributedSave": "writes files", "SnapshotDatasetV2": "writes files", "FileSystemSetConfiguration": "changes the host",
+    "ImmutableConst": "reads any file", "Abort": "ends the process", "LoadAndRemapMatrix": "reads any file",
+    "CSVDataset": "reads any file", "CSVDatasetV2": "reads any file", "LMDBDataset": "reads any file",
+    "LMDBReader": "reads any file",
+    "MatchingFilesDataset": "lists files", "SnapshotDataset": "writes files", "SnapshotDatasetReader": "reads any file",
+    "CreateSummaryDbWriter": "writes files", "ImportEvent": "writes files", "DebugGradientIdentity": "sends values elsewhere",
+    "DebugNanCount": "sends values elsewhere", "DebugNumericSummary": "sends values elsewhere",
+    "DebugNumericSummaryV2": "sends values elsewhere", "DataServiceDataset": "talks to another machine",
+    "DataServiceDatasetV2": "talks to another machine", "DataServiceDatasetV3": "talks to another machine",
+    "DataServiceDatasetV4": "talks to another machine", "RegisterDatasetV2": "sends data elsewhere",
     "RegisterDataset": "sends data elsewhere", "RpcCall": "calls another machine", "RpcClient": "calls another machine",
     "Rpc": "calls another machine", "TryRpc": "calls another machine", "SqlDataset": "reads a data base",
 }  # fmt: skip
+# Savers write and read where the caller says; a path that is fixed in the graph is the author's choice.
+_SAVERS = {"SaveV2": "writes", "Save": "writes", "SaveSlices": "writes", "RestoreV2": "reads", "Restore": "reads",
+           "RestoreSlice": "reads", "MergeV2Checkpoints": "writes"}  # fmt: skip
 # The last bytes of a table as LevelDB writes them, which checkpoints use.
 INDEX_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 _REMEDY = "Do not load the model, or rebuild it from its weights"
@@ -58,8 +71,9 @@ class SavedModelReader(FormatReader, name="savedmodel", techniques=(EMBEDDED_COD
         left = [MOST_FIELDS]
         try:
             for start, stop in _graphs(data, left):
-                for op, name, place in _nodes(data, start, stop, left):
-                    _judge(op, name, f"{where}@{place}", inspection)
+                for node in _nodes(data, start, stop, left):
+                    judge_operation(node.op, node.name, f"{where}@{node.place}", inspection)
+                    _judge_path(node, f"{where}@{node.place}", inspection)
         except Damaged as damage:
             inspection.error(where, str(damage))
         return "savedmodel"
@@ -87,7 +101,9 @@ def _is_fingerprint(data: Data) -> bool:
     return set(found) <= set(range(1, 8)) and {1, 2, 3, 4} <= {n for n, w in found.items() if w == VARINT}
 
 
-def _judge(op: str, name: str, place: str, inspection: Inspection) -> None:
+def judge_operation(op: str, name: str, place: str, inspection: Inspection) -> None:
+    """Report an operation that reaches out of the graph, or that TensorFlow itself does not have."""
+    op = op.removeprefix("Experimental") if op.removeprefix("Experimental") in _DANGEROUS else op
     if does := _DANGEROUS.get(op):
         text = f"the operation {op} ({name[:60]}) {does} when the model is used"
         inspection.report("savedmodel-operation", Severity.CRITICAL, text, place, EMBEDDED_CODE, _REMEDY)
@@ -107,41 +123,86 @@ def _graphs(data: Data, left: list[int]) -> Iterator[tuple[int, int]]:
                     yield a, b
 
 
-def _nodes(data: Data, start: int, stop: int, left: list[int]) -> Iterator[tuple[str, str, int]]:
-    """Yield (operation, name, place) of every node of a graph and of the functions in its library."""
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A node of a graph. fed: the name of what its first input comes from, and the operation that makes that."""
+
+    op: str
+    name: str
+    place: int
+    stream: str
+    fed: str
+    source: str = ""
+
+
+def _judge_path(node: _Node, place: str, inspection: Inspection) -> None:
+    if node.op == "PrintV2" and node.stream.startswith("file:"):
+        text = f"the operation PrintV2 ({node.name[:60]}) writes to {node.stream[:120]!r} when the model is used"
+    elif node.op in _SAVERS and node.source == "Const":
+        text = (
+            f"the operation {node.op} ({node.name[:60]}) {_SAVERS[node.op]} a file at a path that is fixed in the model"
+        )
+    else:
+        return
+    inspection.report("savedmodel-operation", Severity.CRITICAL, text, place, EMBEDDED_CODE, _REMEDY)
+
+
+def _nodes(data: Data, start: int, stop: int, left: list[int]) -> Iterator[_Node]:
+    """Yield every node of a graph and of the functions in its library."""
     functions: set[str] = set()
-    found: list[tuple[str, str, int]] = []
+    bodies: list[list[_Node]] = [[]]
     for number, wire, a, b in fields(data, start, stop, left):
         if wire != BYTES:
             continue
         if number == 1:
-            found.append(_node(data, a, b, left))
+            bodies[0].append(_node(data, a, b, left))
         elif number == 2:
             for n, w, c, d in fields(data, a, b, left):
                 if n == 1 and w == BYTES:
-                    functions |= _function(data, c, d, left, found)
-    yield from ((op, name, place) for op, name, place in found if op not in functions)
+                    names, body = _function(data, c, d, left)
+                    functions |= names
+                    bodies.append(body)
+    for body in bodies:
+        made = {n.name: n.op for n in body}
+        yield from (replace(n, source=made.get(n.fed, "")) for n in body if n.op not in functions)
 
 
-def _function(data: Data, start: int, stop: int, left: list[int], found: list[tuple[str, str, int]]) -> set[str]:
+def _function(data: Data, start: int, stop: int, left: list[int]) -> tuple[set[str], list[_Node]]:
     names: set[str] = set()
+    found: list[_Node] = []
     for number, wire, a, b in fields(data, start, stop, left):
         if wire == BYTES and number == 1:
             names |= {_text(data, c, d) for n, w, c, d in fields(data, a, b, left) if n == 1 and w == BYTES}
         elif wire == BYTES and number == 3:
             found.append(_node(data, a, b, left))
     # A function that bears the name of a dangerous operation does not make the operation harmless.
-    return names - set(_DANGEROUS)
+    return names - set(_DANGEROUS) - set(_SAVERS) - {"PrintV2"}, found
 
 
-def _node(data: Data, start: int, stop: int, left: list[int]) -> tuple[str, str, int]:
-    op = name = ""
+def _node(data: Data, start: int, stop: int, left: list[int]) -> _Node:
+    op = name = stream = fed = ""
+    for number, wire, a, b in fields(data, start, stop, left):
+        if wire != BYTES:
+            continue
+        if number == 1:
+            name = _text(data, a, b)
+        elif number == 2:
+            op = _text(data, a, b)
+        elif number == 3 and not fed:
+            fed = _text(data, a, b).lstrip("^").partition(":")[0]
+        elif number == 5 and op == "PrintV2":
+            stream = stream or _output_stream(data, a, b, left)
+    return _Node(op, name, start, stream, fed)
+
+
+def _output_stream(data: Data, start: int, stop: int, left: list[int]) -> str:
+    key = value = ""
     for number, wire, a, b in fields(data, start, stop, left):
         if wire == BYTES and number == 1:
-            name = _text(data, a, b)
+            key = _text(data, a, b)
         elif wire == BYTES and number == 2:
-            op = _text(data, a, b)
-    return op, name, start
+            value = next((_text(data, c, d) for n, w, c, d in fields(data, a, b, left) if n == 2 and w == BYTES), "")
+    return value if key == "output_stream" else ""
 
 
 def _is_node(data: Data, field: tuple[int, int, int, int]) -> bool:

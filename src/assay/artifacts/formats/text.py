@@ -9,6 +9,7 @@ from functools import cache
 
 from assay.artifacts.formats.config_names import ConfigNames, may_name_code
 from assay.artifacts.formats.lightgbm_text import check_lightgbm, is_lightgbm
+from assay.artifacts.formats.templates import check_blocks, check_settings
 from assay.artifacts.formats.trailing import check_tail
 from assay.artifacts.pickle.stream import looks_like_pickle
 from assay.artifacts.reader import CODE_EXECUTION, Data, FormatReader, Inspection
@@ -29,6 +30,8 @@ _JSON_HEAD = re.compile(rb"\s{0,64}\{\s{0,64}\"[\x20-\x7e]")
 # The beginnings of native models, whose end is looked for however long they are.
 _NATIVE_HEAD = re.compile(rb"\s{0,64}\{[^\x00]{0,4000}?\"(?:learner|oblivious_trees|features_info|cat_features_hash)\"")
 _SKIPPED = re.compile(rb"(?:[^\"{}\[\]]++|\"(?:[^\"\\]++|\\.)*+\"|\[[^\"{}\[\]]*+\])*+", re.DOTALL)
+# Kinds whose check puts every name to the policy itself.
+_JUDGED_WHOLE = {"skops-schema"}
 _BLANK = re.compile(r"[ \t\r\n]*+")
 _DECODER = json.JSONDecoder()
 _REMEDY = "Do not give the file to a loader that runs what it names"
@@ -83,6 +86,7 @@ class TextReader(FormatReader, name="text", techniques=(CODE_EXECUTION,)):
             )
         names = ConfigNames(where, inspection)
         names.lines(data)
+        check_blocks(data, where, inspection)
         if native:
             return check_lightgbm(data, where, inspection)
         names.yaml(data)
@@ -119,7 +123,9 @@ class TextReader(FormatReader, name="text", techniques=(CODE_EXECUTION,)):
                     check.check(document, where, inspection)
                     label = check.label
                     break
-        ConfigNames(where, inspection).document(document)
+        if label not in _JUDGED_WHOLE:
+            ConfigNames(where, inspection).document(document)
+        check_settings(document, where, inspection)
         if _blank(whole, end) == len(whole):
             return label
         tail = data[behind : behind + _HEAD].lstrip()

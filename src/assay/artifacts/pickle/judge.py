@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,6 +25,25 @@ _HOOKS = frozenset(
     "__getattribute__ __del__ __call__ __init__ __new__ __bases__ __loader__ __spec__ __path__ __import__".split()
 )
 _MOST_NAMES, _EVERY = 2000, 100
+_PYTHON = frozenset({"builtins", "__builtin__", "collections", "array"})
+_CONTAINERS = frozenset({"bytes", "bytearray", "list", "tuple", "set", "frozenset", "deque", "array", "sorted"})
+_LARGEST_DEMAND = 1 << 28
+_HELPERS = frozenset({"_reconstructor", "__newobj__", "__newobj_ex__"})
+# Methods that scipy's frozen distributions refer to.
+_OWN_METHODS = frozenset({"_entropy", "_pdf", "_pmf", "_cdf", "_ppf", "_stats", "_rvs", "_munp"})
+# Without brackets but those of the text itself, nothing in it can be called.
+_RETURNED = r"    return \([\w ,]*\), [\w ,.]+\n"
+_TEMPLATE = re.compile(
+    rf"\s*def _parse_args\(self, [\w ,=.+-]*\):\n{_RETURNED}"
+    rf"\s*def _parse_args_rvs\(self, [\w ,=.+-]*\):\n    return self\._argcheck_rvs\([\w ,=.]*\)\n"
+    rf"\s*def _parse_args_stats\(self, [\w ,=.+'-]*\):\n{_RETURNED}\s*"
+)
+_LONGEST_FORMULA = 10_000
+_FORMULA = re.compile(r"[\w\s~+\-*/:^().,|\[\]=<>!'\"]*")
+_ELEMENTWISE = frozenset(
+    "log log1p log2 log10 exp expm1 sqrt abs power square sin cos tan tanh sign floor ceil".split()
+)
+_STATISTICS = frozenset("C Q I bs cr cc te center standardize scale Treatment Sum Poly Diff Helmert Intercept".split())
 _CODECS = frozenset({"latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"})
 
 
@@ -103,7 +123,7 @@ class Judge:
             self._say("pickle-unknown-global", Severity.HIGH, text, at, _EXECUTION, _UNKNOWN_REMEDY)
 
     def _call(self, call: Call) -> None:
-        func = call.func if type(call.func) is Global else self._persistent_class(call.func)
+        func = call.func if type(call.func) is Global else self._class_of(call.func)
         if not isinstance(func, Global):
             if isinstance(func, (str, int, float, type(None), list, tuple, bytes)):
                 self.trace.broken = (
@@ -121,10 +141,18 @@ class Judge:
         if use not in rule.uses:
             text = f"loading calls {show(call)}; saved models never use {func.path} as a {use}"
             self._once("pickle-unlisted-use", Severity.HIGH, text, call.at)
-        elif rule.guard and (why := GUARDS[rule.guard](self, call)):
+        elif rule.guard in GUARDS and (why := GUARDS[rule.guard](self, call)):
             self._once("pickle-refused-arguments", Severity.HIGH, f"loading calls {show(call)}, {why}", call.at)
+        elif func.module in _PYTHON and (size := demanded(func.name, call.args)) > _LARGEST_DEMAND:
+            self.inspection.bomb(
+                f"{self.where}@{call.at}", f"loading calls {show(call)}, which makes {size} items at once"
+            )
 
-    def _persistent_class(self, func: Value) -> Value:
+    def _class_of(self, func: Value) -> Value:
+        if isinstance(func, Call) and isinstance(func.func, Global) and func.func.name == "getattr":
+            # A class method, as in ZoneInfo._unpickle: the call is judged under its full name when that is allowed.
+            named = _attribute(func)
+            return named if named and self.rule(named).rating is Rating.ALLOWED else func
         # Old torch files wrap each module class in a persistent id: ("module", class, file, source).
         if (
             self.persistent
@@ -145,6 +173,10 @@ class Judge:
                 if planted and planted != ["__dict__"]:
                     text = f"loading plants {planted[0]} on {show(build.target)}"
                     self._say("pickle-planted-hook", Severity.CRITICAL, text, build.at, _EMBEDDED, _REMEDY)
+        made = made_class(build.target)
+        if made and (check := STATES.get(self.rule(made).guard)) and (why := check(build.state)):
+            text = f"loading fills {made.path} with {why}"
+            self._say("pickle-code-in-state", Severity.CRITICAL, text, build.at, _EXECUTION, _REMEDY)
 
     def _outside(self, found: Outside) -> None:
         if found.kind == "extension":
@@ -219,16 +251,41 @@ def _nested(judge: Judge, call: Call) -> str:
     return ""
 
 
-def _safe_attribute(judge: Judge, call: Call) -> str:
+def _attribute(call: Call) -> Global | None:
+    """Return what a call of getattr names, when it names an attribute of a class."""
     args = _arguments(call)
     if len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
-        found = judge.rule(Global(args[0].module, f"{args[0].name}.{args[1]}", call.at))
+        return Global(args[0].module, f"{args[0].name}.{args[1]}", call.at)
+    return None
+
+
+def made_class(value: Value) -> Global | None:
+    """Return the class of which a call makes an object, through the helpers of ``copyreg`` as well."""
+    if not isinstance(value, Call) or not isinstance(value.func, Global):
+        return None
+    args = _arguments(value)
+    if value.func.name in _HELPERS and args and isinstance(args[0], Global):
+        return args[0]
+    return value.func
+
+
+def _safe_attribute(judge: Judge, call: Call) -> str:
+    args = _arguments(call)
+    made = made_class(args[0]) if args else None
+    if made and len(args) == 2 and judge.rule(made).guard == "template" and args[1] in _OWN_METHODS:
+        return ""
+    if named := _attribute(call):
+        found = judge.rule(named)
         if found.rating is Rating.ALLOWED:
             return ""
         if found.rating is Rating.DANGEROUS:
             judge.inspection.report("pickle-dangerous-global", Severity.CRITICAL, f"loading reads {show(call)}",
                                     f"{judge.where}@{call.at}", _EXECUTION, _REMEDY)  # fmt: skip
     return "which can reach any attribute"
+
+
+def _type_of_none(_: Judge, call: Call) -> str:
+    return "" if call.args == (None,) else "which makes or finds a class"
 
 
 def _plain_data(_: Judge, call: Call) -> str:
@@ -245,6 +302,56 @@ GUARDS: dict[str, Guard] = {
     "nested": _nested,
     "attribute": _safe_attribute,
     "data": _plain_data,
+    "none": _type_of_none,
 }
 
-__all__ = ["GUARDS", "Judge"]
+
+def _states(state: Value) -> Iterator[Pairs]:
+    for part in state[:2] if isinstance(state, tuple) else (state,):
+        if isinstance(part, Pairs):
+            yield part
+
+
+def _plain_template(state: Value) -> str:
+    for part in _states(state):
+        for key, text in zip(part[::2], part[1::2], strict=False):
+            if key == "_parse_arg_template" and not (isinstance(text, str) and _TEMPLATE.fullmatch(text)):
+                return f"a template of its own, which is run as code: {show(text)}"
+    return ""
+
+
+def _plain_formula(state: Value) -> str:
+    for part in _states(state):
+        for key, text in zip(part[::2], part[1::2], strict=False):
+            if key == "formula" and not (text is None or (isinstance(text, str) and is_plain_formula(text))):
+                return f"a formula that calls more than functions of statistics: {show(text)}"
+    return ""
+
+
+def is_plain_formula(text: str) -> bool:
+    """Return whether a statistical formula names columns and calls known functions only; formulas are evaluated."""
+    if len(text) > _LONGEST_FORMULA or "__" in text or not _FORMULA.fullmatch(text):
+        return False
+    calls = re.findall(r"([A-Za-z_][\w.]*)\s*\(", text)
+    dotted = re.findall(r"[A-Za-z_]\w*(?:\s*\.\s*\w+)+", text)
+    return all(c in _STATISTICS or c.startswith("np.") for c in calls) and all(
+        re.fullmatch(r"np\.[a-z]\w*", d) and d[3:] in _ELEMENTWISE for d in dotted
+    )
+
+
+STATES: dict[str, Callable[[Value], str]] = {"template": _plain_template, "formula": _plain_formula}
+
+
+def demanded(name: str, args: Value) -> int:
+    """Return how many items a call of a built-in container makes from numbers alone."""
+    if name not in _CONTAINERS or not isinstance(args, tuple) or not args:
+        return 0
+    first = args[0]
+    if isinstance(first, int):
+        return first if name in {"bytes", "bytearray"} else 0
+    if isinstance(first, Call) and isinstance(first.func, Global) and first.func.name in {"range", "xrange"}:
+        return max((n for n in _arguments(first) if isinstance(n, int)), default=0)
+    return 0
+
+
+__all__ = ["GUARDS", "STATES", "Judge"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from assay.core.errors import FormatError, SettingError
 
 _DANGERS = "dangerous.json"
+_PYTHON = "python"
 _FOLDER = Path(__file__).parents[1] / "policies"
 
 
@@ -45,15 +47,20 @@ class Policy:
     """Names that may be imported, and names that are known to be dangerous.
 
     allowed: by (module, name). modules: dangerous with all below them. names: dangerous by (module,
-    name). parts: dangerous wherever they stand in a dotted path. versions: of the data files.
+    name). parts: dangerous wherever they stand in a dotted path. made_of: what it was made of, beside the allow-lists.
     """
 
-    allowed: dict[tuple[str, str], Rule]
+    allowed: Mapping[tuple[str, str], Rule]
     modules: dict[str, Rule]
     names: dict[tuple[str, str], Rule]
     parts: dict[str, Rule]
-    versions: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
     _seen: dict[tuple[str, str], Rule] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions of the data files that the policy is made of, and what callers added."""
+        return (*(self.allowed.versions() if isinstance(self.allowed, Shelf) else ()), *self.made_of)
 
     def judge(self, module: str, name: str) -> Rule:
         """Return the rule for a name, under its present and its Python 2 spelling; the worse of the two counts."""
@@ -113,27 +120,70 @@ class Policy:
         return None
 
 
+class Shelf(Mapping[tuple[str, str], Rule]):
+    """The allow-lists of a folder, one file a package, each read when the first of its names is asked for.
+
+    A package without a file of its own is looked up in python.json. Raises FormatError for a damaged file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = sorted(f.stem for f in folder.iterdir() if f.name.endswith(".json") and f.name != _DANGERS)
+        self._packages = frozenset(self._files) - {_PYTHON}
+        self._read: dict[str, dict[tuple[str, str], Rule]] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> Rule:
+        package = key[0].partition(".")[0]
+        return self._file(package if package in self._packages else _PYTHON)[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for name in self._files:
+            yield from self._file(name)
+
+    def __len__(self) -> int:
+        return sum(len(self._file(name)) for name in self._files)
+
+    def versions(self) -> tuple[str, ...]:
+        """The framework and the versions of each file, and of the table of dangers."""
+        return tuple(_version(self._folder / f"{name}.json") for name in (*self._files, _DANGERS.removesuffix(".json")))
+
+    def _file(self, name: str) -> dict[tuple[str, str], Rule]:
+        if name not in self._read:
+            self._read[name] = _allowed(self._folder / f"{name}.json")
+        return self._read[name]
+
+
 @cache
 def builtin_policy() -> Policy:
     """Return the policy in Assay's data files. Raises FormatError when one of them is damaged."""
-    allowed: dict[tuple[str, str], Rule] = {}
     modules: dict[str, Rule] = {}
     names: dict[tuple[str, str], Rule] = {}
     parts: dict[str, Rule] = {}
-    versions = []
-    for file in sorted(_FOLDER.iterdir()):
-        if not file.name.endswith(".json"):
-            continue
-        try:
-            record = json.loads(file.read_text("utf-8"))
-            versions.append(f"{record['framework']} {record['version']}")
-            if file.name == _DANGERS:
-                _read_dangers(record, modules, names, parts)
-            else:
-                _read_allowed(record, allowed)
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"is a damaged policy ({error})", where=file.name, remedy="Reinstall Assay") from error
-    return Policy(allowed, modules, names, parts, tuple(versions))
+    file = _FOLDER / _DANGERS
+    with _readable(file):
+        _read_dangers(json.loads(file.read_text("utf-8")), modules, names, parts)
+    return Policy(Shelf(_FOLDER), modules, names, parts)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"is a damaged policy ({error})", where=file.name, remedy="Reinstall Assay") from error
+
+
+def _version(file: Path) -> str:
+    with _readable(file):
+        record = json.loads(file.read_text("utf-8"))
+        return f"{record['framework']} {record['version']}"
+
+
+def _allowed(file: Path) -> dict[tuple[str, str], Rule]:
+    allowed: dict[tuple[str, str], Rule] = {}
+    with _readable(file):
+        _read_allowed(json.loads(file.read_text("utf-8")), allowed)
+    return allowed
 
 
 def _read_allowed(record: dict[str, list[dict[str, list[str] | str]]], into: dict[tuple[str, str], Rule]) -> None:
