@@ -55,10 +55,12 @@ def mistake(arguments):
     """Return what is wrong with a call, "" when its command and options exist and all that is needed is given."""
     command, context, rest = app, click.Context(app, info_name="assay"), list(arguments)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        found = command.get_command(context, rest[0])
-        if found is None:
-            return f"there is no command {rest[0]!r} in {context.command_path}"
-        command, context = found, click.Context(found, info_name=rest.pop(0), parent=context)
+        try:
+            # As the program does it: a group may have a command that need not be named.
+            word, found, rest = command.resolve_command(context, rest)
+        except click.UsageError as error:
+            return error.format_message()
+        command, context = found, click.Context(found, info_name=word, parent=context)
     if "--help" in rest or "--version" in rest:
         return ""
     if isinstance(command, click.Group):

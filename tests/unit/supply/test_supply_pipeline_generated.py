@@ -44,7 +44,7 @@ def tool(name, *words, cwd, python=False, **environment):
 
 def with_option(text, section, key, value):
     """Return an INI text with one option set, in the place where the tool wrote it."""
-    head, mark, tail = text.partition(f"\n[{section}]\n")
+    head, mark, tail = f"\n{text.lstrip()}".partition(f"\n[{section}]\n")
     assert mark, section
     body, rest = [*tail.split("\n[", 1), ""][:2]
     line = f"{key} = {value}"
@@ -177,8 +177,8 @@ def test_mlflow_permissions_and_model_folders(tmp_path):
 @pytest.mark.long
 def test_a_model_that_mlflow_saves_is_quiet_until_its_types_are_widened(tmp_path):
     save = (
-        "import mlflow.sklearn, numpy as np; from sklearn.ensemble import RandomForestClassifier as F; "
-        "mlflow.sklearn.save_model(F(2).fit(np.eye(4), [0, 1, 0, 1]), 'model', pip_requirements=['scikit-learn'])"
+        "import mlflow.sklearn, numpy as np; from sklearn.linear_model import LogisticRegression as M; "
+        "mlflow.sklearn.save_model(M().fit(np.eye(4), [0, 1, 0, 1]), 'model', pip_requirements=['scikit-learn'])"
     )
     tool("mlflow", "-c", save, cwd=tmp_path, python=True, MLFLOW_DISABLE_TELEMETRY="true", GIT_PYTHON_REFRESH="quiet")
     path = tmp_path / "model" / "MLmodel"
