@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from assay.assessment.curves import Curve
+    from assay.assessment.exhibits import Exhibit
     from assay.contract.contract import Contract
     from assay.contract.region import Region
     from assay.core.measure import Measure
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
-    """What an assessment saw: evidence by goal, and the curves to draw."""
+    """What an assessment saw: evidence by goal, the curves to draw, and the pictures and rows to show."""
 
     evidence: tuple[Evidence, ...]
     curves: tuple[Curve, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -46,7 +48,11 @@ class Assessment:
 
     def to_json(self) -> dict[str, object]:
         """Return the assessment as plain data."""
-        return {"evidence": [e.to_json() for e in self.evidence], "curves": [c.to_json() for c in self.curves]}
+        return {
+            "evidence": [e.to_json() for e in self.evidence],
+            "curves": [c.to_json() for c in self.curves],
+            "exhibits": [e.to_json() for e in self.exhibits],
+        }
 
 
 def assess(
@@ -89,13 +95,15 @@ def assess(
     wanted = wanted_goals(goals)
     evidence: list[Evidence] = []
     curves: list[Curve] = []
+    exhibits: list[Exhibit] = []
     for goal in sorted(wanted, key=lambda g: (g.order, g.name)):
         if progress:
             progress(goal.name)
-        item, drawn = goal()(case, about, made=clock(), void=void)
+        item, drawn, shown = goal()(case, about, made=clock(), void=void)
         evidence.append(item)
         curves += drawn
-    return Assessment(tuple(evidence), tuple(curves))
+        exhibits += shown
+    return Assessment(tuple(evidence), tuple(curves), tuple(exhibits))
 
 
 def wanted_goals(names: Sequence[str]) -> list[type[Goal]]:

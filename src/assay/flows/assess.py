@@ -56,7 +56,7 @@ def assess(
         profile=profile, goals=goals, seed=seed, void=voids(validity), subjects=subjects, clock=clock,
         progress=progress,
     )  # fmt: skip
-    return Assessment((validity, *found.evidence), found.curves)
+    return Assessment((validity, *found.evidence), found.curves, found.exhibits)
 
 
 def assess_files(

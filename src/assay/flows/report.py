@@ -36,7 +36,7 @@ def assessment_report(path: Path, found: Assessment, *, title: str, made: dateti
         Report(
             title=title, subtitle="Assessment of robustness, privacy and integrity", verdict=None, made=made,
             facts=_facts(found.evidence), lead=_lead(found.measures), gate=(), evidence=found.evidence,
-            curves=found.curves, stages=(),
+            curves=found.curves, exhibits=found.exhibits, stages=(),
         ),
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def run_report(path: Path, result: RunResult, made: datetime) -> None:
             title=project.name, subtitle=subtitle, verdict=result.gate.verdict, made=made,
             facts=(*_facts(found.evidence), *_gate_facts(result.gate)), lead=_lead(found.measures),
             gate=tuple(_line(row) for row in result.gate.rows), evidence=found.evidence, curves=found.curves,
-            stages=stages,
+            exhibits=found.exhibits, stages=stages,
         ),
     )  # fmt: skip
 

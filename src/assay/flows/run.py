@@ -17,6 +17,7 @@ from assay.artifacts.scan import scan
 from assay.assessment.assessment import Assessment
 from assay.assessment.assessment import assess as attack
 from assay.assessment.curves import Curve
+from assay.assessment.exhibits import Exhibit, exhibit
 from assay.contract.validate import check
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_file, digest_record, digest_tree
@@ -157,7 +158,7 @@ def register_project(
     made = (*made, Statement.from_json(bom.result["statement"]))
     number = register_candidate(Candidate(project, subject, evidence, made, work.digests), identity, clock)
     memory.note("register", f"{project.name} version {number}, {len(evidence)} pieces of evidence")
-    return Assessment(evidence, _curves(attacked))
+    return Assessment(evidence, _curves(attacked), _exhibits(attacked))
 
 
 def _bound(evidence: Evidence, model: Subject) -> Evidence:
@@ -178,6 +179,11 @@ def _list_materials(
 def _curves(stage: Stage) -> tuple[Curve, ...]:
     held = stage.result.get("curves")
     return tuple(Curve.from_json(c) for c in held) if isinstance(held, list) else ()
+
+
+def _exhibits(stage: Stage) -> tuple[Exhibit, ...]:
+    held = stage.result.get("exhibits")
+    return tuple(exhibit(e) for e in held) if isinstance(held, list) else ()
 
 
 def _check_data(work: Work, clock: Clock) -> Result:
@@ -298,7 +304,8 @@ def _attack(work: Work, model: Path, *, void: str, clock: Clock, report: Report)
     evidence = [replace(e, subjects=about).to_json() for e in found.evidence]
     lead = [found.measure(n) for n in ("quality.auc", "quality.average_precision")]
     detail = ", ".join(f"{m.name.partition('.')[2].replace('_', ' ')} {m.estimate:.3f}" for m in lead if m)
-    return detail or "see the report", {"evidence": evidence, "curves": [c.to_json() for c in found.curves]}
+    plain = found.to_json()
+    return detail or "see the report", {**plain, "evidence": evidence}
 
 
 def _prepare(work: Work, model: Path) -> Result:

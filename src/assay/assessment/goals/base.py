@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from assay.assessment.case import Case
     from assay.assessment.curves import Curve
+    from assay.assessment.exhibits import Exhibit
     from assay.core.finding import Finding
     from assay.core.measure import Measure
 
@@ -29,6 +30,7 @@ class Seen:
     findings: tuple[Finding, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
+    exhibits: tuple[Exhibit, ...] = ()
 
 
 class Goal(Control, package="assay.assessment.goals"):
@@ -46,8 +48,8 @@ class Goal(Control, package="assay.assessment.goals"):
 
     def __call__(
         self, case: Case, subjects: tuple[Subject, ...], *, made: datetime, void: str = ""
-    ) -> tuple[Evidence, tuple[Curve, ...]]:
-        """Return the evidence of this goal and its curves. void: why no measure may be used ("": they may).
+    ) -> tuple[Evidence, tuple[Curve, ...], tuple[Exhibit, ...]]:
+        """Return the evidence of this goal, its curves and its exhibits. void: why no measure may be used ("": they may).
 
         An error while measuring is recorded as not checked.
         """
@@ -60,4 +62,4 @@ class Goal(Control, package="assay.assessment.goals"):
             measures=seen.measures, findings=seen.findings, not_checked=seen.not_checked,
             parameters={"profile": case.profile.name, "seed": str(case.seed), **seen.parameters},
         )  # fmt: skip
-        return (evidence.voided(void) if void else evidence), seen.curves
+        return (evidence.voided(void) if void else evidence), seen.curves, seen.exhibits

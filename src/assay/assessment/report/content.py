@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from assay.assessment.curves import Curve
+from assay.assessment.exhibits import Exhibit
 from assay.core.evidence import Evidence
 from assay.core.measure import Measure, Verdict
 
@@ -40,4 +41,5 @@ class Report:
     gate: tuple[GateLine, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     curves: tuple[Curve, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
     stages: tuple[tuple[str, str, str], ...] = ()

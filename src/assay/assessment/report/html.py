@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from assay.assessment.curves import Curve
+from assay.assessment.exhibits import Exhibit
 from assay.assessment.report import sections
 from assay.assessment.report.content import GateLine, Report
 from assay.assessment.report.markup import Html, safe, tag
+from assay.assessment.report.pictures import show
 from assay.assessment.report.plots import draw, swatch
 from assay.core.evidence import Evidence
 from assay.core.files import write_text
@@ -21,6 +23,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 _GOALS = {
     "evasion": "How far must a row be changed to change the answer?",
     "membership": "Do the answers tell who was in the training data?",
+    "attribute": "Do the answers tell what a person kept to themselves?",
+    "inversion": "Do the answers draw a picture of the training data?",
     "extraction": "Can the model be copied through its answers?",
     "poisoning": "What do planted or altered training rows do to the model?",
     "quality": "How well does the model do its work on rows nobody has tampered with?",
@@ -74,23 +78,26 @@ def _goals(report: Report) -> Iterator[tuple[str, str, Html]]:
     for goal, question in _GOALS.items():
         curves = [(n, curve) for n, curve in numbered if curve.goal == goal]
         found = [m for item in report.evidence if _goal(item) == goal for m in item.measures]
-        if curves or found:
-            yield goal, goal.capitalize(), _goal_section(question, curves, found)
+        shown = [item for item in report.exhibits if item.goal == goal]
+        if curves or found or shown:
+            yield goal, goal.capitalize(), _goal_section(question, curves, found, shown)
     rest = [(n, curve) for n, curve in numbered if curve.goal not in _GOALS]
     other = [m for item in report.evidence if _goal(item) not in _GOALS for m in item.measures]
-    if rest or other:
-        yield "others", "Data and other checks", _goal_section("", rest, other)
+    unnamed = [item for item in report.exhibits if item.goal not in _GOALS]
+    if rest or other or unnamed:
+        yield "others", "Data and other checks", _goal_section("", rest, other, unnamed)
 
 
 def _goal(item: Evidence) -> str:
     return item.control.partition(".")[0]
 
 
-def _goal_section(question: str, curves: list[tuple[int, Curve]], found: list[Measure]) -> Html:
+def _goal_section(question: str, curves: list[tuple[int, Curve]], found: list[Measure], shown: list[Exhibit]) -> Html:
     figures = [_figure(curve, f"p{n}") for n, curve in curves]
     grid = tag("div", figures, class_="plots single" if len(figures) == 1 else "plots")
     intro = tag("p", question, class_="intro") if question else ""
-    return safe([intro, grid if figures else "", sections.measures(found) if found else ""])
+    exhibits = [show(item) for item in shown]
+    return safe([intro, grid if figures else "", *exhibits, sections.measures(found) if found else ""])
 
 
 def _figure(curve: Curve, key: str) -> Html:
