@@ -134,6 +134,8 @@ def read_bundle(bundle: Path) -> tuple[Mapping[str, object], Mapping[str, object
         raise refusal(f"is no {MEDIA_TYPE}", bundle, "signature-form")
     if not isinstance(material, Mapping) or not isinstance(envelope, Mapping):
         raise refusal("lacks verificationMaterial or dsseEnvelope", bundle, "signature-form")
+    if not isinstance(material.get("tlogEntries"), list):
+        raise refusal("lacks tlogEntries", bundle, "signature-form")
     for name, part in (("", record), ("verificationMaterial", material), ("dsseEnvelope", envelope)):
         if odd := part.keys() - _SHAPE[name]:
             raise refusal(f"holds {shown(min(odd))!r}, which nobody verifies", bundle, "signature-form")

@@ -296,7 +296,11 @@ def _payload(record):
         (lambda r: r["dsseEnvelope"].update(signatures=[{"sig": ""}]), "signature"),
         (lambda r: r["verificationMaterial"]["publicKey"].update(hint="é"), "signature-key"),
         (lambda r: r["verificationMaterial"]["publicKey"].update(hint=[1]), "signature-key"),
-        (lambda r: r.update(verificationMaterial={"certificate": {"rawBytes": ""}}), "signature-unsupported"),
+        (lambda r: r["verificationMaterial"].pop("tlogEntries"), "signature-form"),
+        (
+            lambda r: r.update(verificationMaterial={"certificate": {"rawBytes": ""}, "tlogEntries": []}),
+            "signature-unsupported",
+        ),
     ],
 )
 def test_a_malformed_bundle(signed, key, change, reason):
