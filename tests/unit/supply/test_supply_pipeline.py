@@ -151,6 +151,18 @@ def test_the_secure_form_is_quiet(tmp_path, name):
     assert name not in {f.rule for f in found(tmp_path, file, good).findings}
 
 
+@pytest.mark.parametrize(
+    ("name", "quiet"),
+    [("null", True), ("sklearn.tree._tree.Tree", True), ("numpy.dtype", True), ("xgboost.sklearn.XGBClassifier", True),
+     ("builtins.set", True), ("scipy.sparse._csr.csr_matrix", True), ("builtins.eval", False), ("numpy.load", False),
+     ("numpy.f2py.crackfortran.getlincoef", False), ("sklearn.datasets._base.load_files", False), ("posix.system", False),
+     ("sklearnevil.Tree", False), ("my_package.Scorer", False)],
+)  # fmt: skip
+def test_types_that_a_model_folder_trusts_are_classes_of_known_libraries(tmp_path, name, quiet):
+    text = f"flavors:\n  sklearn:\n    skops_trusted_types: {name if quiet and name == 'null' else f'[{name}]'}\n"
+    assert ("mlflow-skops-types" not in {f.rule for f in found(tmp_path, "MLmodel", text).findings}) is quiet
+
+
 def test_a_secret_is_not_repeated(tmp_path):
     evidence = found(tmp_path, "basic_auth.ini", "[mlflow]\nadmin_password = hunter2hunter2\n")
     assert "hunter2" not in json.dumps(evidence.to_json())

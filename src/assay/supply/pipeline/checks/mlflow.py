@@ -26,7 +26,15 @@ from assay.supply.pipeline.check import (
 from assay.supply.pipeline.document import Document, Setting
 
 _SERVER = ("mlflow", "server")
-_SKOPS = ("sklearn.", "numpy.", "scipy.", "collections.", "builtins.", "lightgbm.", "xgboost.")
+# Classes of known libraries, and the few other names that hold plain data. A module's functions are not among them:
+# `builtins.eval` and `numpy.load` are names of known libraries too.
+_SKOPS = re.compile(
+    r"(?:sklearn|lightgbm|xgboost)\.(?!externals\.|datasets\.)(?:\w+\.)*_?[A-Z]\w*"
+    r"|numpy\.(?:dtype|ndarray|bool_?|str_|u?int\d*|float\d+|random\.(?:\w+\.)*[A-Z]\w*)"
+    r"|scipy\.(?:sparse|stats|interpolate|spatial)\.(?:\w+\.)*\w+"
+    r"|collections\.(?:OrderedDict|defaultdict|Counter|deque)"
+    r"|builtins\.(?:slice|range|complex|bytes|bytearray|set|frozenset|tuple|list|dict|int|float|str|bool)"
+)
 
 
 def _no_login(item: Command) -> str:
@@ -44,7 +52,7 @@ def _pickles_allowed(item: Command) -> str:
 
 
 def _untrusted_types(item: Setting) -> bool:
-    return not item.text.startswith(_SKOPS)
+    return bool(item.text) and _SKOPS.fullmatch(item.text) is None
 
 
 def _floating_model(text: str) -> bool:
