@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from assay import __version__
-from assay.artifacts.bom.card import Card, limits_of, metrics_of
+from assay.artifacts.bom.card import Card, Metric, limits_of, metrics_of
 from assay.artifacts.bom.declared import DeclaredCard
-from assay.artifacts.bom.document import Bom, Dataset, Part, Reference, Tier
+from assay.artifacts.bom.document import CLAIM, Bom, Dataset, Part, Reference, Tier
 from assay.artifacts.derivation import Derivation
 from assay.contract.contract import Contract, Role
 from assay.core.canonical import canonical_bytes
@@ -106,29 +106,37 @@ def _card(known: Known, declared: DeclaredCard, odd: Sequence[str]) -> Card:
     contract = known.contract
     slices = [c.name for c in contract.columns if c.slice] if contract else []
     metrics = metrics_of(known.evidence, slices)
-    estimator = next(
-        (str((e.parameters or {}).get("estimator", "")) for e in known.evidence if e.control == "training"), ""
-    )
-    silent = tuple(
-        s for s in slices if not any(s in (p.partition("=")[0] for p in m.slice.split(",")) for m in metrics)
-    )
-    limits = (*declared.limitations, *odd, *limits_of(known.evidence))
-    if silent:
-        limits = (*limits, f"quality was not measured by {', '.join(silent)}, which the contract names as slices")
-    if not metrics:
-        limits = (*limits, "nothing about this model was measured")
+    estimator = _estimator(known.evidence)
+    learnt = contract is not None and contract.target is not None
     claims = {
-        "assay:claim:quantitativeAnalysis": known.evidence_tier.value if metrics else "",
-        "assay:claim:modelParameters": Tier.DECLARED.value if contract else "",
-        "assay:claim:considerations": Tier.DECLARED.value if declared.users or declared.use_cases else "",
+        "quantitativeAnalysis": known.evidence_tier if metrics else None,
+        "modelParameters": Tier.DECLARED if contract else None,
+        "considerations": Tier.DECLARED if declared.users or declared.use_cases else None,
     }
     return Card(
-        declared.approach or ("supervised" if contract and contract.target else ""),
-        declared.task or ("classification" if contract and contract.target else ""),
+        declared.approach or ("supervised" if learnt else ""), declared.task or ("classification" if learnt else ""),
         declared.family or _family(estimator), declared.architecture or estimator, _inputs(contract), _outputs(contract),
-        metrics, declared.users, declared.use_cases, limits, declared.tradeoffs, declared.ethics, declared.fairness,
-        {k: v for k, v in claims.items() if v},
+        metrics, declared.users, declared.use_cases,
+        (*declared.limitations, *odd, *limits_of(known.evidence), *_unmeasured(metrics, slices)),
+        declared.tradeoffs, declared.ethics, declared.fairness,
+        {f"{CLAIM}:{field}": tier.value for field, tier in claims.items() if tier},
     )  # fmt: skip
+
+
+def _estimator(evidence: Sequence[Evidence]) -> str:
+    """Return the class that was trained, as the training reported it, "" when nothing is known of one."""
+    told = ((e.parameters or {}).get("estimator") for e in evidence if e.control == "training")
+    return next((str(name) for name in told if name), "")
+
+
+def _unmeasured(metrics: Sequence[Metric], slices: Sequence[str]) -> Iterator[str]:
+    """Yield what nobody measured: a slice that the contract names, or all."""
+    seen = {part.partition("=")[0] for metric in metrics for part in metric.slice.split(",")}
+    silent = [name for name in slices if name not in seen]
+    if silent:
+        yield f"quality was not measured by {', '.join(silent)}, which the contract names as slices"
+    if not metrics:
+        yield "nothing about this model was measured"
 
 
 def _family(estimator: str) -> str:
