@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-9
 _PASSES = 3
 _HALVINGS = 12
+_ON_PURPOSE = 20.0
 
 
 def repair(region: Region, rows: Array, start: Array, proposal: Array) -> Array:
@@ -143,8 +144,9 @@ def _step(region: Region, rows: Array, start: Array) -> Array:
         rest = excess + weights * (moved - rows[bad])
         rest = np.where(equal, np.abs(rest), np.maximum(rest, 0.0))
         rest = np.where((weights == 0) | np.isnan(rest), np.inf, rest)
-        # First what mends all, then the shortest move; else what leaves least.
-        price = np.abs(moved - rows[bad]) / region.scale
+        # First what mends all, then the shortest move, better of a value that has not been changed on purpose; else
+        # what leaves least.
+        price = np.abs(moved - rows[bad]) / region.scale * np.where(rows[bad] == start[bad], 1.0, _ON_PURPOSE)
         mends = rest <= _TOLERANCE * np.maximum(1.0, np.abs(excess))
         best = np.where(mends.any(axis=1), np.where(mends, price, np.inf).argmin(axis=1), rest.argmin(axis=1))
         at = np.arange(len(bad))

@@ -27,14 +27,15 @@ class ZOO(EvasionAttack, name="zoo", techniques=("AML.T0015", "AML.T0043.001"), 
     """Minimise squared distance plus a weight times the log margin, by Adam on differences of single values.
 
     Chen, Zhang, Sharma, Yi & Hsieh 2017 (zeroth-order optimisation, ZOO-ADAM). Where a difference is nothing at all, as
-    between the thresholds of a tree, the next one in that value reaches twice as far. The weight grows tenfold until
-    there is a success, and is then halved between the bounds known. What is found is refined value by value.
+    between the thresholds of a tree, the next one in that value reaches twice as far; values that mattered are asked
+    about more often (the paper's importance sampling). The weight grows tenfold, the walk going on, until there is a
+    success, and is then halved between the bounds known, from the sample again. What is found is refined.
     """
 
     max_queries: int = setting(2000, Within(30, None), "Hard budget of model queries for each sample.")
     norm: str = setting("l2", OneOf(("l2",)), "Distance that is made small, in scaled units.")
     searches: int = setting(5, Within(1, None), "Weights tried; the budget is divided among them.")
-    weight: float = setting(1.0, Within(0, None, open_low=True), "First weight of the log margin.")
+    weight: float = setting(10.0, Within(0, None, open_low=True), "First weight of the log margin.")
     values: int = setting(8, Within(1, None), "Values whose differences are asked in one step.")
     reach: float = setting(0.05, Within(0, None, open_low=True), "First half width of a difference, in scaled units.")
     rate: float = setting(0.1, Within(0, None, open_low=True), "Adam's step, in scaled units.")
@@ -43,33 +44,37 @@ class ZOO(EvasionAttack, name="zoo", techniques=("AML.T0015", "AML.T0043.001"), 
         """Descend once for each weight, then refine with what is kept back."""
         n = len(oracle.x0)
         weight, low, high = np.full(n, self.weight), np.zeros(n), np.full(n, np.inf)
-        reach = np.full(oracle.x0.shape, self.reach)
+        reach, shift = np.full(oracle.x0.shape, self.reach), np.zeros_like(oracle.x0)
         kept_back = min(self.max_queries // 4, 60 + 2 * int(oracle.region.mutable.sum()))
         for turn in range(self.searches):
             oracle.reserve = kept_back
             before = oracle.distance.copy()
             each = int(np.maximum(oracle.left[live], 0).max()) // (self.searches - turn)
             with oracle.share(each):
-                self._descend(oracle, live, weight, reach, generator)
+                self._descend(oracle, live, weight, reach, shift, generator)
             won = oracle.distance[live] < before[live]
             high[live[won]], low[live[~won]] = weight[live[won]], weight[live[~won]]
+            shift[live[won]] = 0.0
             bounded = np.isfinite(high[live])
             weight[live] = np.where(bounded, (low[live] + np.where(bounded, high[live], 0.0)) / 2, 10 * weight[live])
         oracle.reserve = 0
         shorten(oracle, live)
 
     def _descend(
-        self, oracle: Oracle, live: Index, weight: Array, reach: Array, generator: np.random.Generator
+        self, oracle: Oracle, live: Index, weight: Array, reach: Array, shift: Array, generator: np.random.Generator
     ) -> None:
-        """Take Adam's steps from the samples as long as their share of the budget lasts."""
+        """Take Adam's steps from ``shift`` (n, d), in place, as long as the samples' share of the budget lasts."""
         region, places = oracle.region, np.flatnonzero(oracle.region.mutable)
         b = min(self.values, len(places))
-        shift, mean, square = (np.zeros_like(oracle.x0) for _ in range(3))
-        steps = np.zeros_like(oracle.x0)
+        mean, square, steps = (np.zeros_like(oracle.x0) for _ in range(3))
         while len(live := live[oracle.left[live] >= 2 * b + 1]):
             k, start = len(live), oracle.x0[live]
             row = live[:, None]
-            chosen = generator.permuted(np.tile(places, (k, 1)), axis=1)[:, :b]
+            # Not tried first, then by weight (exponential keys): those that mattered, and now and then any other.
+            size = np.sqrt(square[live][:, places])
+            size = np.where(steps[live][:, places] == 0, np.inf, size + 0.1 * size.max(axis=1, keepdims=True) + 1e-12)
+            keys = generator.exponential(size=(k, len(places))) / size
+            chosen = places[keys.argsort(axis=1, kind="stable")[:, :b]]
             base = region.project(start + shift[live] * region.scale, start)
             far = np.maximum(reach[row, chosen], region.step[chosen] / region.scale[chosen])
             rows = np.repeat(base[:, None, :], 2 * b + 1, axis=1)
