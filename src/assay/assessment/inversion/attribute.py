@@ -1,4 +1,4 @@
-"""Attribute inference: does the model tell an attribute that its owner kept back, beyond what correlations tell anyway?"""
+"""Attribute inference: what the model tells of a hidden attribute, beyond what correlations tell."""
 
 from __future__ import annotations
 
