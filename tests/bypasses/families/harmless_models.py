@@ -31,9 +31,18 @@ def sklearn_models() -> Iterator[tuple[str, Any]]:
         ensemble,
         feature_selection,
         gaussian_process,
+        impute,
+        linear_model,
+        mixture,
+        model_selection,
+        naive_bayes,
+        neighbors,
+        neural_network,
+        pipeline,
+        preprocessing,
+        svm,
+        tree,
     )
-    from sklearn import impute, linear_model, mixture, model_selection, naive_bayes, neighbors, neural_network, pipeline
-    from sklearn import preprocessing, svm, tree
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics import make_scorer, mean_squared_error
