@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import pkgutil
@@ -83,6 +85,8 @@ def app() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and leave with its exit code; never with a traceback, unless ASSAY_DEBUG is set."""
+    # The interpreter looks for garbage once more when it ends, which takes as long as a small scan; the program is over.
+    atexit.register(gc.freeze)
     try:
         code = app.main(args=arguments, prog_name="assay", standalone_mode=False)
     except AssayError as error:

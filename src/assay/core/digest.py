@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,9 @@ class Digest:
 
 def digest_bytes(data: bytes) -> Digest:
     """Return the SHA-256 digest of ``data``."""
+    # Here, since hashlib loads OpenSSL, and many a command digests nothing.
+    import hashlib
+
     return Digest("sha256", hashlib.sha256(data).hexdigest())
 
 
@@ -56,6 +58,8 @@ def digest_record(value: object) -> Digest:
 
 def digest_stream(stream: BinaryIO) -> Digest:
     """Return the SHA-256 digest of everything that is left in a binary stream."""
+    import hashlib
+
     state = hashlib.sha256()
     while chunk := stream.read(_CHUNK):
         state.update(chunk)
@@ -64,6 +68,8 @@ def digest_stream(stream: BinaryIO) -> Digest:
 
 def digest_file(path: str | os.PathLike[str]) -> Digest:
     """Return the SHA-256 digest of a file. Raises DataError when it cannot be read."""
+    import hashlib
+
     try:
         with open(path, "rb", buffering=0) as stream:
             return Digest("sha256", hashlib.file_digest(stream, "sha256").hexdigest())
