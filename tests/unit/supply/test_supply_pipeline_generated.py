@@ -274,6 +274,36 @@ def test_a_command_is_found_however_it_is_started(tmp_path, file, name, line):
     assert name in rules(path)
 
 
+OTHER_FORMS = {
+    "a step that installs": ("dag.py", "from airflow.operators.bash import BashOperator\nBashOperator(task_id='x', bash_command='pip install pandas && run')\n", {("airflow-unpinned-task", 2)}),
+    "a Ray cluster": ("ray.yaml", "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: r}\nspec:\n  headGroupSpec:\n    rayStartParams:\n      dashboard-host: '0.0.0.0'\n", {("ray-open", 7)}),
+    "a rendered chart": ("rendered.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: airflow}\ndata:\n  airflow.cfg: |\n    [core]\n    fernet_key = x\n    load_examples = True\n  start.sh: |\n    set -e\n    ray start --dashboard-host 0.0.0.0\n", {("airflow-examples", 8), ("ray-open", 11)}),
+    "the values of a chart": ("values.yaml", "config:\n  core:\n    simple_auth_manager_all_admins: 'True'\n", {("airflow-all-admins", 3)}),
+    "a shell in a shell": ("compose.yaml", 'services:\n  a:\n    command: bash -lc "cd /srv && mlflow server --host 0.0.0.0"\n', {("mlflow-no-login", 3), ("mlflow-open-host", 3)}),
+    "another name of the server": ("start.sh", "mlflow ui -h 0.0.0.0\n", {("mlflow-no-login", 1), ("mlflow-open-host", 1)}),
+    "a module": ("start.sh", "\npython3 -m mlflow server\n", {("mlflow-no-login", 2)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_other_forms_of_a_hole_are_found_where_they_stand(tmp_path, form):
+    name, text, wanted = OTHER_FORMS[form]
+    (tmp_path / name).write_text(text)
+    findings = check_pipeline([tmp_path]).findings
+    assert {(f.rule, int(f.location.rpartition(":")[2])) for f in findings} == wanted
+
+
+def test_a_file_inside_a_rendered_chart_that_cannot_be_read_is_said(tmp_path):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  airflow.cfg: '[core'\n"
+    (tmp_path / "rendered.yaml").write_text(text)
+    assert check_pipeline([tmp_path]).not_checked
+
+
+def test_a_shell_handed_on_without_end_is_bounded(tmp_path):
+    (tmp_path / "start.sh").write_text("sh -c 'sh -c \"sh -c x\"'\n" + "bash -c " * 2000 + "\n")
+    assert rules(tmp_path) == set()
+
+
 # ---- hardened references that no tool here writes --------------------------------------------------------------------------
 
 HARDENED = {

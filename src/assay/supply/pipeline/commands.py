@@ -11,11 +11,39 @@ from assay.supply.pipeline.document import Command, Setting
 _ENDS = {"&&", "||", ";", "|", "&", "then", "do", "else", "fi", "done", "{", "}"}
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _RUNNERS = {"sudo", "exec", "env", "nohup", "time", "export", "-m"}
+_SHELLS = {"sh", "bash", "zsh", "dash", "ash"}
 _MOST_LINES = 20_000
+_DEEPEST = 5
 
 
 def commands_of(text: str, line: int = 1) -> Iterator[Command]:
-    """Yield the commands of a piece of shell, one a simple command; comments and quoting as a shell has them."""
+    """Yield the commands of a piece of shell, one a simple command; comments and quoting as a shell has them.
+
+    What a command hands to another shell, as in ``bash -c "..."``, follows it.
+    """
+    waiting = [(text, line, 0)]
+    while waiting:
+        text, line, depth = waiting.pop(0)
+        for found in _simple(text, line):
+            yield found
+            inner = _handed_on(found)
+            if inner and depth < _DEEPEST:
+                waiting.append((inner, found.line, depth + 1))
+
+
+def _handed_on(command: Command) -> str:
+    """Return what a command hands to a shell as text, "" for nothing."""
+    names = [word.rpartition("/")[2] for word in command.words]
+    shell = next((i for i, name in enumerate(names) if name in _SHELLS), None)
+    if shell is None:
+        return ""
+    # `-c` may stand among other short options, as in `-lc`.
+    rest = command.words[shell + 1 :]
+    given = next((i for i, word in enumerate(rest) if re.fullmatch(r"-[a-z]*c", word)), None)
+    return rest[given + 1] if given is not None and given + 1 < len(rest) else ""
+
+
+def _simple(text: str, line: int) -> Iterator[Command]:
     for number, logical in _logical(text, line):
         words: list[str] = []
         for word in _words(logical):

@@ -108,7 +108,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file. kind: ini, yaml, toml, json, dockerfile, shell, python, requirements; name: the file's own name."""
+    """One file. kind: ini, yaml, toml, json, dockerfile, shell, python, requirements; name: the file's own name.
+
+    inside: files that it carries, as a ConfigMap does, each with the number of lines before it.
+    """
 
     path: str
     name: str
@@ -119,3 +122,4 @@ class Document:
     calls: tuple[Call, ...] = ()
     manifests: tuple[Manifest, ...] = ()
     text: str = ""
+    inside: tuple[tuple[int, Document], ...] = ()

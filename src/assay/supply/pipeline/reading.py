@@ -6,6 +6,7 @@ import configparser
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from assay.core.canonical import parse
@@ -126,7 +127,27 @@ def _yaml(path: Path, text: str) -> Document:
         parts["settings"] += settings
         for key, found in _deployed(value, settings, line).items():
             parts[key] += found
-    return _document(path, "yaml", text, **parts)
+    return _document(path, "yaml", text, **parts, inside=_inside(path, parts["manifests"]))
+
+
+def _inside(path: Path, manifests: list[object]) -> Iterator[tuple[int, Document]]:
+    """Yield the files that rendered ConfigMaps and Secrets carry, each with the lines before it.
+
+    Raises FormatError for one that has the name of a configuration and cannot be read.
+    """
+    for item in manifests:
+        if not isinstance(item, Manifest) or item.kind not in {"ConfigMap", "Secret"}:
+            continue
+        for section in ("data", "stringData"):
+            held = item.get(section)
+            for name, text in held.items() if isinstance(held, Mapping) else ():
+                file = path.parent / Path(str(name)).name
+                kind = kind_of(file)
+                # The data of a Secret is base64: what it holds is not shown, and not read here.
+                if kind and isinstance(text, str) and not (item.kind == "Secret" and section == "data"):
+                    line = (item.lines or {}).get(f"{section}.{name}", item.line)
+                    # A block of text starts on the line after its key.
+                    yield line if "\n" in text else line - 1, replace(_READERS[kind](file, text), path=str(path))
 
 
 def _python(path: Path, text: str) -> Document:

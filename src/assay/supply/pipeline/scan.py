@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from assay.core.clock import Clock, system_clock
@@ -12,7 +12,7 @@ from assay.core.discovery import discover
 from assay.core.errors import AssayError, DataError
 from assay.core.evidence import Evidence, NotChecked, Subject
 from assay.core.finding import Finding
-from assay.supply.pipeline.check import Checklist
+from assay.supply.pipeline.check import Check, Checklist
 from assay.supply.pipeline.document import Document
 from assay.supply.pipeline.reading import kind_of, read_document
 
@@ -38,11 +38,7 @@ def check_pipeline(paths: Iterable[str | os.PathLike[str]], *, clock: Clock = sy
             unread.append(NotChecked(str(path), error.message, error.remedy))
             continue
         digests[str(path)] = str(digest_bytes(document.text.encode()))
-        for row in rows:
-            for line, shown in dict.fromkeys(row.find(document)):
-                findings.append(
-                    Finding(row.id, row.severity, f"{row.what}: {shown}", f"{path}:{line}", row.secure, row.technique)
-                )
+        findings += _found(path, document, rows)
     if not digests and not unread:
         raise DataError(
             "there is no configuration here", where=" ".join(map(str, paths)), remedy="Name files or folders"
@@ -56,6 +52,15 @@ def check_pipeline(paths: Iterable[str | os.PathLike[str]], *, clock: Clock = sy
         not_checked=tuple(unread),
         parameters={"files": len(digests), "checks": len(rows)},
     )
+
+
+def _found(path: Path, document: Document, rows: Sequence[Check]) -> Iterator[Finding]:
+    """Yield what the checks find in a file and in those that it carries, with lines of the file itself."""
+    for before, part in ((0, document), *document.inside):
+        for row in rows:
+            for line, shown in dict.fromkeys(row.find(part)):
+                place = f"{path}:{before + line}"
+                yield Finding(row.id, row.severity, f"{row.what}: {shown}", place, row.secure, row.technique)
 
 
 def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -28,13 +29,16 @@ from assay.supply.pipeline.document import Call
 
 _FILE = "airflow*.cfg"
 _SHORTEST = 32
+_PIP = re.compile(r"\b(?:pip3?|uv(?: pip)?)\s+install\b")
 
 
 def _option(section: str, key: str, bad: object) -> Finder:
-    """Return a finder of an option in the file, or in its environment variable ``AIRFLOW__SECTION__KEY``."""
+    """Return a finder of an option: in the file, in ``AIRFLOW__SECTION__KEY``, in the values of the Helm chart."""
     judge = bad if callable(bad) else is_on
     return either(
-        setting(f"{section}.{key}", judge, named=_FILE), variable(f"AIRFLOW__{section.upper()}__{key.upper()}", judge)
+        setting(f"{section}.{key}", judge, named=_FILE),
+        variable(f"AIRFLOW__{section.upper()}__{key.upper()}", judge),
+        setting(f"*config.{section}.{key}", judge, named="*values*.y*ml"),
     )
 
 
@@ -68,6 +72,11 @@ def _flower(document: Document) -> Iterator[Hit]:
 def _shell_templating(call: Call) -> bool:
     text = call.keywords.get("bash_command")
     return isinstance(text, str) and "dag_run.conf" in text
+
+
+def _installs(call: Call) -> bool:
+    text = call.keywords.get("bash_command")
+    return isinstance(text, str) and bool(_PIP.search(text)) and "--require-hashes" not in text
 
 
 def _unpinned(call: Call) -> bool:
@@ -230,7 +239,10 @@ class Airflow(Checklist, name="airflow", techniques=("AML.T0049", "AML.T0055")):
             "what a task installs can change under it",
             "an image with a digest, or pinned requirements",
             "AML.T0010.001",
-            called("*PythonVirtualenvOperator", "*task.virtualenv", bad=_unpinned),
+            either(
+                called("*PythonVirtualenvOperator", "*task.virtualenv", bad=_unpinned),
+                called("*BashOperator", bad=_installs),
+            ),
         ),
         Check(
             "airflow-database",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from assay.supply.pipeline.check import (
     Check,
     Checklist,
     Command,
+    Finder,
     Hit,
     Severity,
     called,
@@ -25,7 +26,7 @@ from assay.supply.pipeline.check import (
 )  # fmt: skip
 from assay.supply.pipeline.document import Document, Setting
 
-_SERVER = ("mlflow", "server")
+_SERVERS = (("mlflow", "server"), ("mlflow", "ui"))
 # Classes of known libraries, and the few other names that hold plain data. A module's functions are not among them:
 # `builtins.eval` and `numpy.load` are names of known libraries too.
 _SKOPS = re.compile(
@@ -37,12 +38,22 @@ _SKOPS = re.compile(
 )
 
 
+def _server(bad: Callable[[Command], str]) -> Finder:
+    """Return a finder of tracking servers; ``mlflow ui`` starts the same one."""
+    return either(*(command(*words, bad=bad) for words in _SERVERS))
+
+
+def _server_flag(option: str, bad: Callable[[str], bool]) -> Finder:
+    return either(*(flag(*words, option=option, bad=bad) for words in _SERVERS))
+
+
 def _no_login(item: Command) -> str:
-    return "" if item.has("--app-name") else "mlflow server without --app-name"
+    return "" if item.has("--app-name") else "a server without --app-name"
 
 
 def _open_without_login(item: Command) -> str:
-    open_host = next((host for host in item.values("--host") if is_open(host)), "")
+    hosts = (host for option in ("--host", "-h") for host in item.values(option))
+    open_host = next((host for host in hosts if is_open(host)), "")
     return f"--host {open_host} without --app-name" if open_host and not item.has("--app-name") else ""
 
 
@@ -88,7 +99,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "anyone who reaches the server can overwrite models",
             "--app-name basic-auth, or a proxy that asks for a login",
             "AML.T0049",
-            command(*_SERVER, bad=_no_login),
+            _server(_no_login),
         ),
         Check(
             "mlflow-open-host",
@@ -96,7 +107,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "the server answers other machines without a login",
             "--host 127.0.0.1 behind a proxy",
             "AML.T0049",
-            command(*_SERVER, bad=_open_without_login),
+            _server(_open_without_login),
         ),
         Check(
             "mlflow-no-middleware",
@@ -105,7 +116,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "leave out --disable-security-middleware",
             "AML.T0049",
             either(
-                flag(*_SERVER, option="--disable-security-middleware", bad=lambda _: True),
+                _server_flag("--disable-security-middleware", lambda _: True),
                 variable("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", is_on),
             ),
         ),
@@ -116,7 +127,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "--allowed-hosts with the names it is reached by",
             "AML.T0049",
             either(
-                flag(*_SERVER, option="--allowed-hosts", bad=lambda v: "*" in v.split(",")),
+                _server_flag("--allowed-hosts", lambda v: "*" in v.split(",")),
                 variable("MLFLOW_SERVER_ALLOWED_HOSTS", lambda s: s.text == "*"),
             ),
         ),
@@ -127,7 +138,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "--cors-allowed-origins with your own pages",
             "AML.T0049",
             either(
-                flag(*_SERVER, option="--cors-allowed-origins", bad=lambda v: "*" in v.split(",")),
+                _server_flag("--cors-allowed-origins", lambda v: "*" in v.split(",")),
                 variable("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", lambda s: s.text == "*"),
             ),
         ),
@@ -138,7 +149,7 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "--x-frame-options SAMEORIGIN",
             "AML.T0049",
             either(
-                flag(*_SERVER, option="--x-frame-options", bad=lambda v: v.upper() == "NONE"),
+                _server_flag("--x-frame-options", lambda v: v.upper() == "NONE"),
                 variable("MLFLOW_SERVER_X_FRAME_OPTIONS", lambda s: s.text.upper() == "NONE"),
             ),
         ),
@@ -184,8 +195,8 @@ class MLflow(Checklist, name="mlflow", techniques=("AML.T0010.003", "AML.T0049")
             "take the URI from a secret",
             "AML.T0055",
             either(
-                flag(*_SERVER, option="--backend-store-uri", bad=has_password),
-                flag(*_SERVER, option="--registry-store-uri", bad=has_password),
+                _server_flag("--backend-store-uri", has_password),
+                _server_flag("--registry-store-uri", has_password),
                 variable("MLFLOW_BACKEND_STORE_URI", lambda s: has_password(s.text)),
             ),
         ),

@@ -146,6 +146,7 @@ class Services(Checklist, name="services", techniques=("AML.T0049",)):
                 command("ray", "start", bad=_ray_open),
                 called("ray.init", bad=_ray_call),
                 variable("RAY_DASHBOARD_HOST", lambda s: is_open(s.text)),
+                setting("*rayStartParams.dashboard-host", lambda s: is_open(s.text)),
             ),
         ),
         Check(
