@@ -131,3 +131,14 @@ def eps(case, data):
     found = epsilon([(SampledGaussian(data["sigma"], data["q"]), data["steps"])], data["delta"])
     seconds = time.perf_counter() - start
     return {"epsilon": found.high, "low": found.low, "gap": found.gap, "grid": found.errors["grid"], "seconds": seconds}
+
+
+def dpaudit(case, data):
+    """Three runs a cell as the peer has; ``benchmarks/privacy_audit.py`` makes more."""
+    import privacy_audit as bench
+
+    options = {"batch": data["B"], "steps": data["T"], "lr": data["lr"], "delta": data["delta"]}
+    x = np.asarray(data["X"], float)
+    return [
+        bench.cell(x, data["y"], claim=claim, bug=bug, runs=3, **options) for claim in (2.0, 8.0) for bug in bench.BUGS
+    ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from assay.core.errors import SettingError
+from assay.core.errors import SettingError, UnsupportedError
 from assay.core.measure import Measure
 from assay.stats.privacy.compose import Composed, compose
 from assay.stats.privacy.discretise import Atoms, lower, upper
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Events: TypeAlias = Sequence[tuple[Event, int]]
 _TILTS = np.geomspace(0.05, 5000.0, 56)
 _MOST_CELLS = 1 << 18
+_WIDE = 3 << 16
 # Accountants in use round to this grid; a multiple of it keeps the upper end above theirs.
 _COMMON_GRID = 1e-4
 
@@ -142,7 +143,15 @@ def _composed(
     round_: Callable[..., Atoms], tilt: float,
 ) -> Composed:  # fmt: skip
     tail = _tail(events, delta)
-    return compose([(round_(e.cells(h, direction, tail), h), n) for e, n in events], h, tilt)
+    parts = [(round_(e.cells(h, direction, tail), h), n) for e, n in events]
+    while True:
+        try:
+            return compose(parts, h, tilt, most=_WIDE)
+        except UnsupportedError:
+            # Too much tilt lets rare large losses rule the sum; less costs precision, of which there is plenty.
+            if tilt < 0.1:
+                return compose(parts, h, tilt)
+            tilt *= 0.75
 
 
 def _tail(events: list[tuple[Event, int]], delta: float) -> float:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _UNIT = float(np.finfo(float).eps) / 2
 _OUTSIDE = 1e-8
-_MOST_POINTS = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +53,16 @@ class Composed:
         return float(np.exp(min(self.log_mass - tilt * epsilon, 700.0)) * relative)
 
 
-def compose(parts: Sequence[tuple[Atoms, int]], h: float, tilt: float) -> Composed:
+def compose(parts: Sequence[tuple[Atoms, int]], h: float, tilt: float, *, most: int = 1 << 23) -> Composed:
     """Return the sum of independent losses, each ``count`` times, tilted by ``tilt`` > 0.
 
-    Raises UnsupportedError when the sum spreads over more than 2^23 points of the grid.
+    Raises UnsupportedError when the sum spreads over more than ``most`` points of the grid.
     """
     tilted = [_tilt(atoms, h, tilt) for atoms, _ in parts]
     counts = [count for _, count in parts]
     low, high, outside = _window(parts, tilted, h, tilt)
     points = _points(max((high - low) / h, 64.0))
-    if points > _MOST_POINTS:
+    if points > most:
         raise UnsupportedError(
             f"the privacy loss spreads over {points} points of a grid of {h:g}", remedy="Give a coarser grid"
         )

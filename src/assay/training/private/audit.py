@@ -134,7 +134,8 @@ class Auditor:
         self._reference, self._table, self._canaries = reference, table, canaries
         self._sigma, self._rate, self._layers = sigma, rate, tuple(layers)
         self._of_canary = np.isin(table, canaries.positions)
-        self._scores = np.zeros(len(canaries.positions))
+        m = len(canaries.positions)
+        self._pull, self._overlap = np.zeros(m), np.zeros((m, m))
         self._row_counts = np.zeros(len(table), np.int64)
         self._counts: list[int] = []
         self._squares = self._products = self._surplus_product = self._surplus_square = 0.0
@@ -166,9 +167,9 @@ class Auditor:
         """Return what the run shows. Raises DataError before the first step."""
         if self._last is None or self._sum is None:
             raise DataError("the audit has seen no step", remedy="Give the auditor to the trainer as its observer")
-        lower, guesses, correct = lower_of_scores(self._scores, self._canaries.included, delta, confidence)
+        lower, guesses, correct = lower_of_scores(self._presence(), self._canaries.included, delta, confidence)
         return Audited(
-            claimed, delta, lower, guesses, correct, len(self._scores), confidence, self._p_values(), seed
+            claimed, delta, lower, guesses, correct, len(self._pull), confidence, self._p_values(), seed
         )  # fmt: skip
 
     def _clip(self, gradients: Array, bound: float) -> Array:
@@ -184,13 +185,16 @@ class Auditor:
         )
 
     def _score(self, weights: Array, rest: Array, bound: float, scale: float) -> None:
-        """Add to each canary's score the log-likelihood ratio of its being in, the others' presence left aside."""
+        """Add the step to the equations for who is in: each canary pulls the sum its way when it is drawn."""
         own = self._clip(self._reference(weights, self._canaries.positions), bound) / scale
-        exponent = own @ rest - np.einsum("ij,ij->i", own, own) / 2
-        if self._rate == 1:
-            self._scores += exponent
-        else:
-            self._scores += np.logaddexp(np.log1p(-self._rate), np.log(self._rate) + exponent)
+        expected = own.sum(axis=0) * (self._rate / 2)
+        self._pull += own @ (rest - expected)
+        self._overlap += own @ own.T
+
+    def _presence(self) -> Array:
+        """Return each canary's presence less a half, by least squares with the coins' own variance as prior."""
+        m = len(self._pull)
+        return np.asarray(np.linalg.solve(self._rate**2 * self._overlap + 4 * np.eye(m), self._rate * self._pull))
 
     def _p_values(self) -> dict[str, float]:
         assert self._sum is not None

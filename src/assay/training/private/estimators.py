@@ -78,18 +78,18 @@ class _DenseClassifier(PrivateClassifier):
         epsilon: float = 1.0,
         delta: float = 1e-5,
         *,
-        steps: int = 60,
+        steps: int = 150,
         sample_rate: float | None = None,
         batch: int = 4096,
-        learning_rate: float = 2.0,
+        learning_rate: float = 1.0,
         momentum: float = 0.9,
         l2: float = 0.0,
         average: float = 0.5,
-        clip: float = 0.3,
+        clip: float = 1.0,
         clip_kind: str | Clipping = "flat",
         sigma: float | None = None,
         bounds: tuple[Any, Any] | None = None,
-        row_norm: float | None = 3.0,
+        row_norm: float | None = None,
         unit_rows: bool = False,
         features: int = 0,
         gamma: float = 1.5,
@@ -129,7 +129,7 @@ class _DenseClassifier(PrivateClassifier):
         """
         x, codes, taken = self._read(X, y)
         plan = self.plan(self.rows_)
-        noise = Noise(None if self.random_state is None else _seed(self.random_state))
+        noise = Noise(None if self.random_state is None else seed_of(self.random_state))
         self._scaling = Scaling(self.bounds, self.row_norm, self.unit_rows, self.features, self.gamma)
         classes = len(self.classes_)
         widths = self.widths(x.shape[1], classes)
@@ -247,7 +247,8 @@ class DPMLPClassifier(_DenseClassifier):
         return [self.features or width, *self.hidden, classes]
 
 
-def _seed(random_state: Any) -> int:
+def seed_of(random_state: Any) -> int:
+    """Return a number for what scikit-learn takes as ``random_state``."""
     from sklearn.utils import check_random_state
 
     if isinstance(random_state, (int, np.integer)):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from assay.core.clock import stream
 from assay.core.errors import DataError, Refused, SettingError
@@ -58,6 +60,41 @@ class Scaling:
         ends = None if self.bounds is None else [np.asarray(end, np.float64).tolist() for end in self.bounds]
         return {"bounds": ends, "row_norm": self.row_norm, "unit_rows": self.unit_rows,
                 "features": self.features, "gamma": self.gamma, "learnt": "nothing"}  # fmt: skip
+
+
+class BoundsEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Features as indicators of equal parts of their public bounds: curves become linear, and nothing is learnt.
+
+    bounds: (low, high), scalars or one a feature; bins: parts, a number or one a feature (for a category coded 0, 1, ...
+    with bounds (-0.5, k - 0.5): k). Values beyond the bounds fall into the outermost parts, missing ones into none.
+    """
+
+    def __init__(self, bounds: tuple[Any, Any] = (-1.0, 1.0), bins: Any = 12) -> None:
+        self.bounds = bounds
+        self.bins = bins
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that missing values are taken."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - the interface of scikit-learn
+        """Remember how many features there are; nothing else."""
+        validate_data(self, X, dtype=np.float64, ensure_all_finite=False)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Return indicators (n, sum of bins) of rows X (n, d). Raises SettingError for empty bounds."""
+        check_is_fitted(self, "n_features_in_")
+        x = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
+        width = x.shape[1]
+        low, high = (np.broadcast_to(np.asarray(end, np.float64), width) for end in self.bounds)
+        bins = np.broadcast_to(np.asarray(self.bins, np.intp), width)
+        if not (np.all(high > low) and np.all(bins >= 1)):
+            raise SettingError("bounds need low < high and bins 1 or more", remedy="Give them feature by feature")
+        place = np.clip(np.floor((x - low) / (high - low) * bins), 0, bins - 1)
+        return np.concatenate([place[:, [j]] == np.arange(bins[j]) for j in range(width)], axis=1).astype(np.float64)
 
 
 def _shortened(x: NDArray[np.float64], length: float, *, stretch: bool) -> NDArray[np.float64]:
