@@ -298,9 +298,9 @@ def single_cut(threshold: ArrayLike, *, strict: bool = False) -> Array:
     wanted = np.asarray(threshold, dtype=np.float64)
     with np.errstate(over="ignore"):
         below = wanted.astype(np.float32)
-    over = (below.astype(np.float64) >= wanted) if strict else (below.astype(np.float64) > wanted)
-    below = np.where(over, np.nextafter(below, np.float32(-np.inf)), below)
-    above = np.nextafter(below, np.float32(np.inf))
+        over = (below.astype(np.float64) >= wanted) if strict else (below.astype(np.float64) > wanted)
+        below = np.where(over, np.nextafter(below, np.float32(-np.inf)), below)
+        above = np.nextafter(below, np.float32(np.inf))
     middle = np.where(np.isinf(above), _FLOAT32_END, (below.astype(np.float64) + above.astype(np.float64)) / 2.0)
     even = (below.view(np.uint32) & 1) == 0
     cut: Array = np.where(even, middle, np.nextafter(middle, -np.inf))
@@ -314,19 +314,22 @@ def below(threshold: ArrayLike) -> Array:
     return cut
 
 
-def pieces_of(values: Sequence[float]) -> tuple[Array, Flags]:
-    """Return cuts and sides of "the value, cut to an integer, is one of these non-negative ones": listed goes left."""
-    wanted = sorted({int(v) for v in values})
+def pieces_of(values: Sequence[float], *, single: bool = False) -> tuple[Array, Flags]:
+    """Return cuts and sides of "the value, cut to an integer, is one of these non-negative ones": listed goes left.
+
+    single: the value is rounded to float32 first, and nothing below zero is listed; otherwise -0.5 is cut to zero.
+    """
     cuts: list[float] = []
     side = [False]
-    for value in wanted:
-        low, high = (np.nextafter(float(value), -np.inf), np.nextafter(value + 1.0, -np.inf))
-        # The integer part of a number just below zero is zero.
-        low = -1.0 if value == 0 else float(low)
-        if cuts and cuts[-1] == low:
-            cuts[-1], side[-1] = float(high), False
+    for value in sorted({int(v) for v in values}):
+        if single:
+            low, high = (float(single_cut(float(v), strict=True)) for v in (value, value + 1))
         else:
-            cuts += [low, float(high)]
+            low, high = (-1.0 if v == 0 else float(np.nextafter(float(v), -np.inf)) for v in (value, value + 1))
+        if cuts and cuts[-1] == low:
+            cuts[-1], side[-1] = high, False
+        else:
+            cuts += [low, high]
             side += [True, False]
     return np.array(cuts), np.array(side)
 

@@ -98,6 +98,6 @@ def _categories(tree: dict[str, Any]) -> dict[int, tuple[NDArray[np.float64], ND
     made = {}
     spans = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
     for node, start, size in spans:
-        cuts, side = pieces_of(tree["categories"][start : start + size])
+        cuts, side = pieces_of(tree["categories"][start : start + size], single=True)
         made[int(node)] = (cuts, ~side)
     return made

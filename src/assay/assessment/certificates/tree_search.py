@@ -1,0 +1,324 @@
+"""The exact search: the nearest row of another class, by joining pieces and splitting boxes, with proof that none is nearer.
+
+Radii grow from a cheap lower bound. At each, all pieces within reach are joined until they are exact or gone; where
+they would become too many, the box is split at the cut that lowers the bound most, and both halves are searched.
+A radius that is searched through without a flip is certified; the first flip found while searching one through is the nearest.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assay.assessment.certificates.tree_pieces import Pieces, Space, cut_to, overlaps, shrink
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from assay.assessment.certificates.tree_view import View
+
+    Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+    Cells = NDArray[np.intp]
+
+# Pieces that may be held at once before a box is split, and most for which all overlaps are worked out.
+_HELD = 320
+_MOST = 1_400
+# How far to look next: far after a radius that cost few steps, since looking past the nearest flip costs most.
+_EASY = 8
+_FAR, _NEAR = 1.3, 1.05
+# Rows that the model is asked about in one call.
+_ASKED = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rival:
+    """One other class. tree, value (k,): of each leaf of the view, what it adds to the margin of that class over the own.
+
+    base: where the margin starts; floor: smallest sum that may flip; sure: a sum above it flips for certain.
+    """
+
+    tree: Cells
+    value: Array
+    base: float
+    floor: float
+    sure: float
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """What a search knows: no flip is closer than ``lower``; ``row`` is one at ``upper``. done: the search is through.
+
+    left: distance of the nearest box whose rows may flip, but not the nearest one in it, by the region's relations.
+    """
+
+    lower: float = 0.0
+    upper: float = np.inf
+    row: Array | None = None
+    done: bool = False
+    left: float = np.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """What decides about rows outside the search. flips: whether the model does, of rows (k, d); distance: of a row (d,).
+
+    allowed: the row itself where the region has it, else one nearby that it has, or None.
+    """
+
+    flips: Callable[[Array], Flags]
+    allowed: Callable[[Array], Array | None]
+    distance: Callable[[Array], float]
+
+
+class Search:
+    """Searches for the nearest flip of one sample, for at most ``seconds``."""
+
+    def __init__(self, view: View, rivals: list[Rival], judge: Judge, *, seconds: float) -> None:
+        self.view, self.rivals, self._judge = view, rivals, judge
+        self._end = perf_counter() + seconds
+        self._steps = 0
+        self.found = Found()
+
+    def run(self) -> Found:
+        """Return what is known when the search is through, or its time is spent."""
+        found, view = self.found, self.view
+        queue: list[tuple[float, float, int]] = []
+        for place, rival in enumerate(self.rivals):
+            doubt = view.first_doubt(rival.tree, rival.value, rival.base, rival.floor)
+            queue.append((doubt, doubt, place))
+        heapq.heapify(queue)
+        while True:
+            # The first number is what is certified for that class, the second how far to look next.
+            certain, radius, place = queue[0]
+            found.lower = min(certain, found.upper, found.left)
+            if certain >= found.upper or not np.isfinite(certain):
+                found.done = found.upper <= found.left
+                return found
+            if not self._through(self.rivals[place], radius):
+                return found
+            heapq.heapreplace(queue, (*self._next(radius), place))
+
+    def _next(self, radius: float) -> tuple[float, float]:
+        """Return up to where nothing flips after ``radius`` was searched through, and the next radius to search."""
+        growth = _FAR if self._steps <= _EASY else _NEAR
+        if self.view.norm != "linf":
+            most = np.maximum.reduceat(self.view.far, self.view.start[:-1])
+            if radius >= float(most.sum() if self.view.norm == "l1" else np.sqrt((most * most).sum())):
+                return np.inf, np.inf
+            least = float(self.view.far[self.view.far > 0].min())
+            return float(np.nextafter(radius, np.inf)), max(radius * growth, least)
+        beyond = np.unique(self.view.far[self.view.far > radius])
+        if not len(beyond):
+            return np.inf, np.inf
+        near = beyond[beyond <= radius * growth]
+        return float(beyond[0]), float(near[-1] if len(near) else beyond[0])
+
+    def _through(self, rival: Rival, radius: float) -> bool:
+        """Search all rows up to ``radius`` for a flip. Returns False when the time is spent before the end."""
+        pieces, space, chosen = self.view.within(rival.tree, rival.value, rival.base, radius)
+        stack: list[Pieces | None] = [pieces]
+        self._steps = 0
+        beyond = float(np.nextafter(radius, np.inf))
+        while stack:
+            held = stack.pop()
+            while held is not None:
+                if perf_counter() > self._end:
+                    return False
+                self._steps += 1
+                limit = min(beyond, self.found.upper)
+                held, best = _thinned(held, space, rival.floor, limit)
+                if held is None:
+                    break
+                if len(held.begin) <= 1:
+                    self._take(held, space, chosen, rival)
+                    break
+                joined = None if best is None else _joined(held, space, best)
+                if joined is None:
+                    stack += _halves(held, space, rival.floor, limit)
+                    break
+                held = joined
+        return True
+
+    def _take(self, held: Pieces, space: Space, chosen: Cells, rival: Rival) -> None:
+        """Look at exact pieces, nearest first, and keep the first row that flips."""
+        order = np.argsort(held.distance, kind="stable")
+        total = held.base + held.value
+        order = order[total[order] >= rival.floor]
+        sure, start = total[order] > rival.sure, 0
+        while start < len(order):
+            # Up to the first row that flips for certain: those beyond it are farther.
+            stop = start + 1 + int(np.argmax(np.append(sure[start : start + _ASKED], True)))
+            part, start = order[start:stop], stop
+            if perf_counter() > self._end or held.distance[part[0]] >= self.found.upper:
+                return
+            rows = [self.view.row(space, chosen, held.low[q], held.high[q], held.allow[q]) for q in part]
+            allowed = [self._judge.allowed(row) for row in rows]
+            known = [q for q, row in zip(part, allowed, strict=True) if row is not None]
+            flips = np.zeros(len(part), dtype=bool)
+            if known:
+                flips[np.isin(part, known)] = self._judge.flips(np.array([row for row in allowed if row is not None]))
+            for q, row, other, flip in zip(part, rows, allowed, flips, strict=True):
+                far = float(held.distance[q])
+                if other is row and flip and far < self.found.upper:
+                    self.found.upper, self.found.row = far, row
+                elif other is not row:
+                    # The nearest row of the box breaks a relation; another row of it may be allowed, farther away.
+                    self.found.left = min(self.found.left, far)
+                    if other is not None and flip:
+                        self._keep(other)
+            if self.found.upper <= held.distance[part].max():
+                return
+
+    def _keep(self, row: Array) -> None:
+        far = self._judge.distance(row)
+        if far < self.found.upper:
+            self.found.upper, self.found.row = far, row
+
+
+def _thinned(pieces: Pieces, space: Space, floor: float, limit: float) -> tuple[Pieces | None, Array | None]:
+    """Return pieces without those whose best company falls short of ``floor``, and the best value of each group for each.
+
+    The second is None where there are too many pieces to look at all pairs.
+    """
+    while True:
+        held = shrink(pieces, space, floor, limit)
+        if held is None or len(held.begin) <= 1 or len(held.value) > _MOST:
+            return held, None
+        if held.overlap is None:
+            held = Pieces(
+                held.low, held.high, held.allow, held.value, held.distance, held.begin, held.base, overlaps(held, space)
+            )
+        assert held.overlap is not None
+        best = np.maximum.reduceat(np.where(held.overlap, held.value, -np.inf), held.begin, axis=1)
+        fair = np.greater_equal(best.sum(axis=1), floor - held.base)
+        if fair.all():
+            return held, best
+        kept = held.keep(fair)
+        if kept is None:
+            return None, None
+        pieces = kept
+
+
+def _joined(pieces: Pieces, space: Space, best: Array) -> Pieces | None:
+    """Return the pieces with groups joined in pairs, those first whose best pieces contradict each other most.
+
+    best (k, g): the best value of each group among pieces that overlap a piece. None where any pair makes too many.
+    """
+    assert pieces.overlap is not None
+    end = np.append(pieces.begin, len(pieces.value))
+    pairs, alone = _pairs(pieces, best)
+    if not pairs:
+        return None
+    left, right, size = [], [], []
+    for a, b in pairs:
+        i, j = np.nonzero(pieces.overlap[end[a] : end[a + 1], end[b] : end[b + 1]])
+        left.append(i + end[a])
+        right.append(j + end[b])
+        size.append(len(i))
+    for a in alone:
+        left.append(np.arange(end[a], end[a + 1]))
+        right.append(left[-1])
+        size.append(len(left[-1]))
+    i, j = np.concatenate(left), np.concatenate(right)
+    low, high = np.maximum(pieces.low[i], pieces.low[j]), np.minimum(pieces.high[i], pieces.high[j])
+    allow = pieces.allow[i] & pieces.allow[j]
+    value = np.where(i == j, pieces.value[i], pieces.value[i] + pieces.value[j])
+    # Ranges that meet two by two meet all at once (Helly), so that overlaps of joined pieces follow from their parts.
+    both = pieces.overlap[i] & pieces.overlap[j]
+    overlap = both[:, i] & both[:, j]
+    real = np.logical_and.reduce(low <= high, axis=1)
+    for begin, stop in space.parts:
+        real &= allow[:, begin:stop].any(axis=1)
+    far = np.where(real, space.distance(low, np.maximum(low, high), allow), np.inf)
+    begin_at = np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.intp)
+    made = Pieces(low, high, allow, value, far, begin_at, pieces.base, overlap)
+    if real.all():
+        return made
+    kept = made.keep(real)
+    return kept if kept is not None else _nothing(made)
+
+
+def _nothing(pieces: Pieces) -> Pieces:
+    """Return pieces that no sum can be made of, for two groups that share no cell."""
+    no = np.full(len(pieces.value), -np.inf)
+    return Pieces(pieces.low, pieces.high, pieces.allow, no, pieces.distance, pieces.begin, pieces.base, pieces.overlap)
+
+
+def _pairs(pieces: Pieces, best: Array) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return which groups to join, and which stay alone."""
+    assert pieces.overlap is not None
+    count = len(pieces.begin)
+    size = np.diff(np.append(pieces.begin, len(pieces.value)))
+    top = np.maximum.reduceat(pieces.value, pieces.begin)
+    together = np.maximum.reduceat(pieces.value[:, None] + best, pieces.begin, axis=0)
+    across = np.add.reduceat(pieces.overlap, pieces.begin, axis=1, dtype=np.int64)
+    shared = np.add.reduceat(across, pieces.begin, axis=0)
+    a, b = np.triu_indices(count, 1)
+    gain = top[a] + top[b] - together[a, b]
+    grows = shared[a, b] - size[a] - size[b]
+    order = np.argsort(-(gain + 1e-9) / np.sqrt(np.maximum(1, shared[a, b])), kind="stable")
+    free, total, pairs = np.ones(count, dtype=bool), len(pieces.value), []
+    for q in order.tolist():
+        one, two = int(a[q]), int(b[q])
+        if free[one] and free[two] and total + grows[q] <= _HELD:
+            free[one] = free[two] = False
+            total += int(grows[q])
+            pairs.append((one, two))
+    return pairs, np.flatnonzero(free).tolist()
+
+
+def _halves(pieces: Pieces, space: Space, floor: float, limit: float) -> list[Pieces | None]:
+    """Return both halves of the box of the pieces, cut where it lowers their bounds most; the better half last."""
+    feature, cell = _cuts(pieces)
+    odd = [(begin, end, v) for begin, end in space.parts for v in range(begin, end) if pieces.allow[:, v].sum() > 0]
+    here = np.concatenate([(pieces.low[:, feature] <= cell).T, *(pieces.allow[:, v][None] for _, _, v in odd)])
+    there = np.concatenate(
+        [(pieces.high[:, feature] > cell).T, *(_others(pieces.allow[:, b:e], v - b)[None] for b, e, v in odd)]
+    )
+    one = np.maximum.reduceat(np.where(here, pieces.value, -np.inf), pieces.begin, axis=1).sum(axis=1)
+    two = np.maximum.reduceat(np.where(there, pieces.value, -np.inf), pieces.begin, axis=1).sum(axis=1)
+    whole = pieces.bound - pieces.base
+    # A half that cannot reach the floor is as good as gone, however far below it lies.
+    most = whole + pieces.base - floor + 1e-9
+    lost_one, lost_two = np.minimum(whole - one, most), np.minimum(whole - two, most)
+    q = int(np.argmax(np.minimum(lost_one, lost_two) + 0.1 * np.maximum(lost_one, lost_two)))
+    low, high = pieces.low.min(axis=0), pieces.high.max(axis=0)
+    allow = np.logical_or.reduce(pieces.allow, axis=0)
+    low_two, high_one, allow_one, allow_two = low.copy(), high.copy(), allow.copy(), allow.copy()
+    if q < len(feature):
+        high_one[feature[q]], low_two[feature[q]] = cell[q], cell[q] + 1
+    else:
+        begin, end, v = odd[q - len(feature)]
+        allow_one[begin:end] = False
+        allow_one[v] = True
+        allow_two[v] = False
+    halves = [
+        (one[q], cut_to(pieces, space, low, high_one, allow_one, limit)),
+        (two[q], cut_to(pieces, space, low_two, high, allow_two, limit)),
+    ]
+    halves.sort(key=lambda half: half[0])
+    return [half for bound, half in halves if bound + pieces.base >= floor]
+
+
+def _cuts(pieces: Pieces) -> tuple[Cells, Cells]:
+    """Return all places where the box of the pieces can be cut: (feature, last cell of the lower half)."""
+    feature, cell = [np.zeros(0, dtype=np.intp)], [np.zeros(0, dtype=np.intp)]
+    for f in range(pieces.low.shape[1]):
+        ends = np.unique(np.concatenate([pieces.high[:, f], pieces.low[:, f] - 1]))
+        ends = ends[(ends >= pieces.low[:, f].min()) & (ends < pieces.high[:, f].max())]
+        feature.append(np.full(len(ends), f, dtype=np.intp))
+        cell.append(ends)
+    return np.concatenate(feature), np.concatenate(cell)
+
+
+def _others(cells: Flags, v: int) -> Flags:
+    return np.asarray(np.logical_or.reduce(np.delete(cells, v, axis=1), axis=1), dtype=bool)
+
+
+__all__ = ["Found", "Rival", "Search"]
