@@ -38,7 +38,9 @@ class WhiteBox(ABC):
     def __init__(self, predictor: Predictor, xp: Any) -> None:
         self.xp = xp
         self.classes = predictor.classes
+        self.batch = predictor.batch
         self._predictor = predictor
+        self._order: Any = None
 
     @abstractmethod
     def tensor(self, x: NDArray[Any]) -> Any:
@@ -87,11 +89,14 @@ class WhiteBox(ABC):
         return logits, slope
 
     @final
-    def hot(self, labels: NDArray[Any]) -> Any:
-        """Return labels (n,) as rows of zeros with a one, (n, classes)."""
+    def hot(self, labels: Any) -> Any:
+        """Return labels (n,) of the model's library or numpy's as rows of zeros with a one, (n, classes)."""
         import numpy as np
 
-        return self.tensor(np.arange(self.classes) == np.asarray(labels)[:, None])
+        if self._order is None:
+            self._order = self.index(np.arange(self.classes))
+        chosen = self.index(labels) if isinstance(labels, np.ndarray) else labels
+        return self.xp.where(self._order == chosen.reshape(-1, 1), 1.0, 0.0)
 
     @final
     def softmax(self, logits: Any) -> Any:
