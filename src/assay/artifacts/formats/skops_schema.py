@@ -32,16 +32,16 @@ class SkopsSchema(JsonCheck, name="skops-schema", techniques=(CODE_EXECUTION,)):
     def check(self, document: dict[str, object], where: str, inspection: Inspection) -> None:
         """Report every node whose type or loader is not on the allow-list."""
         for path, node in nodes(document):
-            loader = node.get("__loader__")
-            if loader is None:
+            if node.get("__loader__") is None:
                 continue
+            loader = str(node["__loader__"])
             place, module, name = f"{where}!{path}", str(node.get("__module__")), str(node.get("__class__"))
             if loader in {"FunctionNode", "TypeNode"} and isinstance(node.get("content"), dict):
                 self._target(node["content"], place, inspection)
             if loader not in _LOADERS | _CALLERS:
-                text = f"the node has the unknown loader {str(loader)[:60]!r}"
+                text = f"the node has the unknown loader {loader[:60]!r}"
                 inspection.report("skops-unknown-loader", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
-            self._name(module, name, str(loader), place, inspection)
+            self._name(module, name, loader, place, inspection)
 
     def _target(self, content: object, place: str, inspection: Inspection) -> None:
         if isinstance(content, dict):

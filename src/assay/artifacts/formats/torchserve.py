@@ -30,7 +30,7 @@ class TorchServeManifest(JsonCheck, name="torchserve-manifest", techniques=(EMBE
             if isinstance(value, str) and escapes(value):
                 text = f"the manifest names {value!r}, which lies outside of the archive"
                 inspection.report("archive-traversal", Severity.CRITICAL, text, place, EMBEDDED_CODE, _REMEDY)
-            if key in _CODE and value and value not in _OWN:
+            if key in _CODE and value and str(value) not in _OWN:
                 text = f"the manifest names code to run: {value!r}"
                 inspection.report("config-names-code", Severity.HIGH, text, place, EMBEDDED_CODE, _REMEDY)
             elif key == "requirementsFile" and value:
