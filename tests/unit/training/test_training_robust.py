@@ -10,18 +10,19 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from assay.core.errors import SettingError
+from assay.core.errors import SettingError, UnsupportedError
 
 torch = pytest.importorskip("torch")
 
 from assay.training.robust import fitting, regimens  # noqa: E402
 from assay.training.robust.adversarial import AdversarialClassifier  # noqa: E402
 from assay.training.robust.ball import Ball, ascend  # noqa: E402
+from assay.training.robust.interval import interval_logits  # noqa: E402
 from assay.training.robust.nets import convolutional, perceptron  # noqa: E402
 from assay.training.robust.smoothed import SmoothedClassifier  # noqa: E402
 
 QUICK = {"epochs": 10, "steps": 3, "threads": 1, "learning_rate": 0.01}
-METHODS = ("pgd", "trades", "fast", "free", "noise")
+METHODS = ("pgd", "trades", "fast", "free", "noise", "interval")
 
 
 @parametrize_with_checks(
@@ -56,7 +57,8 @@ def robust(model, x, y, radius, norm="linf", scale=1.0):
 def test_each_method_gives_robust_models_where_plain_training_does_not(table, method):
     x, y = table
     plain = AdversarialClassifier(radius=0.0, **QUICK).fit(x[:400], y[:400])
-    hard = AdversarialClassifier(method=method, radius=0.4, **QUICK).fit(x[:400], y[:400])
+    more = {"epochs": 60} if method == "interval" else {}
+    hard = AdversarialClassifier(method=method, radius=0.4, **{**QUICK, **more}).fit(x[:400], y[:400])
     assert plain.score(x[400:], y[400:]) > 0.95
     assert robust(plain, x[400:], y[400:], 0.4) < 0.5
     assert robust(hard, x[400:], y[400:], 0.4) > robust(plain, x[400:], y[400:], 0.4) + 0.3
@@ -80,6 +82,8 @@ def test_values_that_cannot_change_are_relied_on(table):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_bytes_and_leaves_torch_as_it_was(table, method, norm):
+    if (method, norm) == ("interval", "l2"):
+        pytest.skip("intervals are for Linf")
     x, y = table[0][:128], table[1][:128]
     kept = x.copy()
     before = torch.random.get_rng_state()
@@ -194,7 +198,7 @@ def test_ascent_stays_in_ball_and_range_and_moves_only_what_may(norm):
     [
         {"method": "hope"}, {"radius": -1.0}, {"norm": "l7"}, {"steps": 0}, {"scale": "wide"}, {"scale": np.ones(5)},
         {"shape": (1, 2, 2)}, {"module": "transformer"}, {"module": lambda *a: None}, {"module": "convolutional"},
-        {"epochs": 0}, {"validation": 1.0}, {"step_size": 0.0},
+        {"epochs": 0}, {"validation": 1.0}, {"step_size": 0.0}, {"method": "interval", "norm": "l2"},
     ],
     ids=str,
 )  # fmt: skip
@@ -222,6 +226,25 @@ def test_the_onnx_form_answers_as_the_estimator(kind, table):
     np.testing.assert_allclose(shares, made.predict_proba(x[:7]), atol=1e-6)
     wanted = made.predict(x[:7])
     assert (label == (np.searchsorted(made.classes_, wanted) if kind == "word" else wanted)).all()
+
+
+def test_training_by_intervals_encloses_and_certifies(table):
+    x, y = images()
+    made = AdversarialClassifier(
+        method="interval", radius=0.1, low=0, high=1, epochs=12, threads=1, learning_rate=0.01
+    ).fit(x, y)
+    module, rows = made.module_, torch.as_tensor(x[:8])
+    low, high = interval_logits(module, (rows - 0.1).clamp(0, 1), (rows + 0.1).clamp(0, 1))
+    for seed in range(20):
+        noise = 0.2 * torch.rand(rows.shape, generator=torch.Generator().manual_seed(seed)) - 0.1
+        seen = module((rows + noise).clamp(0, 1))
+        assert (seen >= low - 1e-4).all()
+        assert (seen <= high + 1e-4).all()
+    labels = torch.as_tensor(y[:8])
+    worst = torch.where(torch.nn.functional.one_hot(labels, 3).bool(), low, high)
+    assert (worst.argmax(dim=1) == labels).double().mean() > 0.9
+    with pytest.raises(UnsupportedError):
+        interval_logits(torch.nn.Sequential(torch.nn.GELU()), rows, rows)
 
 
 def test_networks_have_the_shapes_that_are_asked_for():

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 from assay.training.robust.ball import Ball, Tensor, ascend
-from assay.training.robust.regimens import REGIMENS, Setting, alignment, noisy
+from assay.training.robust.regimens import REGIMENS, Setting, alignment, noisy, worst_logits
 
-_JUDGE_STEPS = 10
+_JUDGE_STEPS = 7
 _LEAST_ALIGNMENT = 0.5
 _CHECK_EVERY = 25
 
@@ -54,11 +54,11 @@ def fit(setting: Setting, plan: Plan, train: tuple[Tensor, Tensor], held: tuple[
         loss = run.epoch(*train)
         clean, robust = _judge(run.averaged, setting, plan.method, held)
         history.append(Epoch(number, run.method, loss, clean, robust))
-        if robust is None or robust > best:
-            best, since = -1.0 if robust is None else robust, 0
+        since = 0 if robust is None or robust > best else since + 1
+        if robust is None or robust >= best:
+            # Of equals the later epoch, which has seen more.
+            best = -1.0 if robust is None else robust
             kept = copy.deepcopy(run.averaged.state_dict())
-        else:
-            since += 1
         if plan.patience is not None and since >= plan.patience:
             break
     setting.module.load_state_dict(kept)
@@ -76,7 +76,7 @@ class _Run:
             setting.module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
         replays = setting.steps if plan.method == "free" else 1
-        updates = max(2, plan.epochs * replays * -(-rows // plan.batch_size))
+        self._all = updates = max(2, plan.epochs * replays * -(-rows // plan.batch_size))
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, max_lr=plan.learning_rate, total_steps=updates + 1, pct_start=0.3
         )
@@ -90,7 +90,8 @@ class _Run:
         for rows in self._batches(len(x)):
             if self.method == "fast" and self._updates % _CHECK_EVERY == 0:
                 self._guard(x[rows], y[rows])
-            for loss in REGIMENS[self.method](self._setting, x[rows], y[rows]):
+            setting = replace(self._setting, progress=self._updates / self._all)
+            for loss in REGIMENS[self.method](setting, x[rows], y[rows]):
                 self._optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._optimiser.step()
@@ -142,11 +143,15 @@ class _Run:
 def _judge(
     module: torch.nn.Module, setting: Setting, method: str, held: tuple[Tensor, Tensor] | None
 ) -> tuple[float | None, float | None]:
-    """Return clean accuracy on the held-out rows, and that under attack, or under noise for training with noise."""
+    """Return clean accuracy on the held-out rows, and what the method is after: under attack, under noise, certified."""
     if held is None:
         return None, None
     if method == "noise":
         return accuracy(module, *held), accuracy(module, noisy(setting, held[0]), held[1])
+    if method == "interval":
+        with torch.no_grad():
+            worst = worst_logits(module, setting.ball, *held)
+        return accuracy(module, *held), float((worst.argmax(dim=1) == held[1]).double().mean())
     return accuracy(module, *held), robust_accuracy(
         module, *held, setting.ball, steps=_JUDGE_STEPS, generator=setting.generator
     )

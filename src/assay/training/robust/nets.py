@@ -50,8 +50,8 @@ def convolutional(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     channels, height, width = shape
     nn = torch.nn
     body = nn.Sequential(
-        nn.Conv2d(channels, 16, 4, stride=2, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(channels, 32, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
     )  # fmt: skip
     with torch.no_grad():
         size = body(torch.zeros(1, channels, height, width)).shape[1]

@@ -13,11 +13,15 @@ import torch
 from torch.nn import functional
 
 from assay.training.robust.ball import Ball, Tensor, ascend, slope_of
+from assay.training.robust.interval import interval_logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setting:
-    """What a regimen works with. steps, size: of the ascent; beta: weight of the second term of TRADES."""
+    """What a regimen works with. steps, size: of the ascent; beta: weight of the second term of TRADES.
+
+    progress: share of the training that is done, for regimens that grow harder.
+    """
 
     module: torch.nn.Module
     ball: Ball
@@ -25,6 +29,7 @@ class Setting:
     size: float
     beta: float
     generator: torch.Generator
+    progress: float = 1.0
 
 
 Regimen: TypeAlias = Callable[[Setting, Tensor, Tensor], Iterator[Tensor]]
@@ -98,7 +103,30 @@ def noisy(setting: Setting, x: Tensor) -> Tensor:
     return x + setting.ball.radius * setting.ball.scale * drawn.to(x.device)
 
 
-REGIMENS: dict[str, Regimen] = {"pgd": pgd, "trades": trades, "fast": fast, "free": free, "noise": noise}
+def interval(setting: Setting, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """Yield a mean of the cross-entropy at the rows and at the worst logits that intervals leave open.
+
+    Gowal et al. 2018 (IBP): the radius grows over the first half, and the weight of the worst logits to one half.
+    """
+    grown = min(1.0, 2.0 * setting.progress)
+    setting.module.train()
+    plain = functional.cross_entropy(setting.module(x), y)
+    worst = functional.cross_entropy(worst_logits(setting.module, setting.ball, x, y, grown), y)
+    yield (1.0 - 0.5 * grown) * plain + 0.5 * grown * worst
+
+
+def worst_logits(module: torch.nn.Module, ball: Ball, x: Tensor, y: Tensor, grown: float = 1.0) -> Tensor:
+    """Return logits (n, classes) that are as bad for labels y (n,) as intervals over ``grown`` of the ball leave open."""
+    reach = grown * ball.radius * ball.scale
+    low = torch.minimum(torch.maximum(x - reach, ball.low), x)
+    high = torch.maximum(torch.minimum(x + reach, ball.high), x)
+    least, most = interval_logits(module, low, high)
+    return torch.where(functional.one_hot(y, least.shape[1]).bool(), least, most)
+
+
+REGIMENS: dict[str, Regimen] = {
+    "pgd": pgd, "trades": trades, "fast": fast, "free": free, "noise": noise, "interval": interval,
+}  # fmt: skip
 
 
 def alignment(setting: Setting, x: Tensor, y: Tensor) -> float:
