@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assay.core.errors import DataError, DependencyError
+from assay.core.errors import DataError, DependencyError, UnsupportedError
 from assay.models.function import as_probabilities
 from assay.models.predictor import Predictor
 
 if TYPE_CHECKING:
     from assay.contract.contract import Contract
     from assay.models.predictor import Array
+    from assay.models.white_box import WhiteBox
 
 
 class Estimator(Predictor, name="estimator"):
@@ -53,6 +54,17 @@ class Estimator(Predictor, name="estimator"):
 
         labels = np.searchsorted(self.model.classes_, self.model.predict(asked))
         return as_probabilities(labels, self.classes)
+
+    def white_box(self) -> WhiteBox:
+        """Return a linear model or multi-layer perceptron, scaled or not, from inside.
+
+        Raises UnsupportedError for any other estimator, and for one fitted on words.
+        """
+        from assay.models.dense import dense
+
+        if self._frame_contract is not None:
+            raise UnsupportedError("an estimator fitted on words gives no gradients", remedy="Use a black-box attack")
+        return dense(self.model, self)
 
 
 def _fitted_on_words(model: object, contract: Contract) -> bool:
