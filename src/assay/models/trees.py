@@ -116,15 +116,15 @@ class TreeEnsemble:
             return np.asarray(share > 1.0 - share, dtype=np.intp)
         return np.asarray(total.argmax(axis=1), dtype=np.intp)
 
-    def margins(self, own: int, other: int) -> tuple[Array, float]:
-        """Return what each node adds to "``other`` beats ``own``", (m,), and what that margin starts from.
+    def margin(self, value: Array, own: int, other: int) -> tuple[Array, float]:
+        """Return what values (k, outputs) of nodes add to "``other`` beats ``own``", (k,), and what that starts from.
 
         The answer turns from ``own`` to ``other`` where the sum is positive, within ``tolerance``.
         """
         if self.link == "logistic":
             sign = 1.0 if other else -1.0
-            return sign * self.value[:, 0], sign * float(self.base[0])
-        return self.value[:, other] - self.value[:, own], float(self.base[other] - self.base[own])
+            return sign * value[:, 0], sign * float(self.base[0])
+        return value[:, other] - value[:, own], float(self.base[other] - self.base[own])
 
     def _descend(self, rows: Array) -> Index:
         n = len(rows)

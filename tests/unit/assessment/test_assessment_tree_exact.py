@@ -72,7 +72,7 @@ SMALL = {
 
 def by_enumeration(model, trees, x0, label, region, norm):
     """The distance by asking the real model about the nearest feasible value of every cell of every feature."""
-    grid = Edges.of(Leaves.of(trees).cuts).grid(x0, region)
+    grid = Edges.of(Leaves.of(trees)).grid(x0, region)
     options = []
     for f in range(len(x0)):
         cells = np.arange(grid.start[f], grid.start[f + 1])

@@ -77,12 +77,15 @@ class TreeSolver:
     predictor: Predictor
     region: Region
     norm: str
+    worth: Array
+    tolerance: float
 
     @classmethod
     def of(cls, trees: TreeEnsemble, predictor: Predictor, region: Region, *, norm: str) -> TreeSolver:
         """Return the solver of an ensemble."""
         leaves = Leaves.of(trees)
-        return cls(trees, leaves, Edges.of(leaves.cuts), predictor, region, norm)
+        edges, worth = Edges.of(leaves), trees.value[leaves.node]
+        return cls(trees, leaves, edges, predictor, region, norm, worth, trees.tolerance)
 
     def solve(self, x0: Array, label: int, *, seconds: float) -> Found:
         """Return what is known of one row x0 (d,) that the model gives ``label``."""
@@ -91,14 +94,14 @@ class TreeSolver:
         if seconds == 0:
             doubts = [view.first_doubt(r.tree, r.value, r.base, r.floor) for r in rivals]
             return Found(lower=min(doubts), done=bool(np.isinf(min(doubts))))
-        return Search(view, rivals, self._judge(x0, label), seconds=seconds).run()
+        return Search(view, self.edges, rivals, self._judge(x0, label), seconds=seconds).run()
 
     def _rival(self, view: View, own: int, other: int) -> Rival:
-        value, base = self.trees.margins(own, other)
-        tolerance = self.trees.tolerance
+        value, base = self.trees.margin(self.worth[view.leaf], own, other)
+        tolerance = self.tolerance
         # Sums without rounding tell ties apart, and of equal scores the first class wins.
         floor = -tolerance if tolerance > 0 or other < own else float(np.nextafter(0.0, 1.0))
-        return Rival(self.leaves.tree[view.leaf], value[self.leaves.node[view.leaf]], base, floor, tolerance)
+        return Rival(self.leaves.tree[view.leaf], value, base, floor, tolerance)
 
     def _judge(self, x0: Array, label: int) -> Judge:
         start = x0[None]

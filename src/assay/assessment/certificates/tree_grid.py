@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from assay.contract.region import Region
+    from assay.models.tree_leaves import Leaves
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -46,20 +47,33 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
-    """The edges of all cells of an ensemble, (c,), and the feature of each; made once for all samples."""
+    """The edges of all cells of an ensemble, (c,), and the feature of each; made once for all samples.
+
+    first, last (k, d): the cells of its range that each leaf begins and ends with, counted over all features; never
+    (k, d): its range holds no finite value.
+    """
 
     start: Cells
     feature: Cells
     low: Array
     high: Array
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+    never: Flags
 
     @classmethod
-    def of(cls, cuts: tuple[Array, ...]) -> Edges:
-        """Return the edges of the cells that ``cuts`` make."""
+    def of(cls, leaves: Leaves) -> Edges:
+        """Return the edges of the cells of an ensemble's leaves."""
+        cuts = leaves.cuts
         sizes = np.array([len(c) + 1 for c in cuts])
         low = np.concatenate([np.concatenate([[-np.inf], c]) for c in cuts])
         high = np.concatenate([np.concatenate([c, [np.inf]]) for c in cuts])
-        return cls(np.concatenate([[0], np.cumsum(sizes)]), np.repeat(np.arange(len(cuts)), sizes), low, high)
+        start = np.concatenate([[0], np.cumsum(sizes)])
+        begin = start[:-1].astype(np.int32)
+        first = begin + np.minimum(leaves.low, sizes.astype(np.int32) - 1)
+        last = begin + np.maximum(leaves.high, 0)
+        feature = np.repeat(np.arange(len(cuts)), sizes)
+        return cls(start, feature, low, high, first, last, leaves.low > leaves.high)
 
     def grid(self, x0: Array, region: Region) -> Grid:
         """Return the grid of one sample x0 (d,)."""

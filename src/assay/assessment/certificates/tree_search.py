@@ -20,6 +20,7 @@ from assay.assessment.certificates.tree_pieces import Pieces, Space, cut_to, ove
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from assay.assessment.certificates.tree_grid import Edges
     from assay.assessment.certificates.tree_view import View
 
     Array = NDArray[np.float64]
@@ -79,8 +80,9 @@ class Judge:
 class Search:
     """Searches for the nearest flip of one sample, for at most ``seconds``."""
 
-    def __init__(self, view: View, rivals: list[Rival], judge: Judge, *, seconds: float) -> None:
+    def __init__(self, view: View, edges: Edges, rivals: list[Rival], judge: Judge, *, seconds: float) -> None:
         self.view, self.rivals, self._judge = view, rivals, judge
+        self._edges = edges
         self._end = perf_counter() + seconds
         self._steps = 0
         self.found = Found()
@@ -121,7 +123,7 @@ class Search:
 
     def _through(self, rival: Rival, radius: float) -> bool:
         """Search all rows up to ``radius`` for a flip. Returns False when the time is spent before the end."""
-        pieces, space, chosen = self.view.within(rival.tree, rival.value, rival.base, radius)
+        pieces, space, chosen = self.view.within(self._edges, rival.tree, rival.value, rival.base, radius)
         stack: list[Pieces | None] = [pieces]
         self._steps = 0
         beyond = float(np.nextafter(radius, np.inf))

@@ -12,7 +12,7 @@ from assay.assessment.certificates.tree_pieces import Pieces, Space, length
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from assay.assessment.certificates.tree_grid import Edges
+    from assay.assessment.certificates.tree_grid import Edges, Grid
     from assay.contract.region import Region
     from assay.models.tree_leaves import Leaves
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Cells = NDArray[np.intp]
 
+_NEVER = 1 << 30
+_SMALL = 60_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """The cells that a sample x0 (d,) can reach, empty ones left out, and the k leaves that lie in them.
 
     start (d + 1,): first cell of each feature; home (d,): the sample's; point, far (c,): nearest value and its distance.
-    leaf (k,): place in the table of leaves; low, high (k, d): their cells; distance (k,): in ``norm``. odd: features
-    split into sets, with the cells of each leaf (k, c_f).
+    leaf (k,): place in the table of leaves; distance (k,): in ``norm``. after, before: of each cell of the ensemble, the
+    reachable one next to it on either side. odd: features split into sets, with the cells of each leaf (k, c_f).
     """
 
     x0: Array
@@ -37,77 +40,80 @@ class View:
     point: Array
     far: Array
     leaf: Cells
-    low: Cells
-    high: Cells
     distance: Array
     odd: dict[int, Flags]
+    after: Cells
+    before: Cells
+    missing: Flags
 
     @classmethod
     def of(cls, leaves: Leaves, edges: Edges, region: Region, x0: Array, norm: str) -> View:
         """Return the view of one sample x0 (d,)."""
         grid = edges.grid(x0, region)
         valid = np.isfinite(grid.far)
-        rank = np.cumsum(valid) - 1
-        begin = grid.start[:-1]
-        count = np.add.reduceat(valid, begin, dtype=np.intp)
-        start = np.concatenate([[0], np.cumsum(count)])
-        rank = rank - np.repeat(start[:-1], np.diff(grid.start))
-        after = np.where(grid.after < np.repeat(np.diff(grid.start), np.diff(grid.start)), rank + ~valid, 1 << 30)
+        begin, width = grid.start[:-1], np.diff(grid.start)
+        start = np.concatenate([[0], np.cumsum(np.add.reduceat(valid, begin, dtype=np.intp))])
+        rank = np.cumsum(valid) - 1 - np.repeat(start[:-1], width)
+        after = np.where(grid.after < np.repeat(width, width), rank + ~valid, _NEVER)
         before = np.where(grid.before >= 0, rank, -1)
-        widest = np.diff(grid.start) - 1
-        never = leaves.low > leaves.high
-        low = np.where(never, 1 << 30, after[begin + np.minimum(leaves.low, widest)])
-        high = before[begin + np.maximum(leaves.high, 0)]
-        low, high = np.where(grid.missing, 0, low), np.where(grid.missing, 0, high)
-        fits = (low <= high).all(axis=1) & (leaves.missing | ~grid.missing).all(axis=1)
+        # Seen from home, a range is as far as its near end: the low one when it lies above, the high one when below.
+        up, down = _ends(grid)
+        change = np.maximum(up[edges.first], down[edges.last])
+        fits = np.ones(len(change), dtype=bool)
+        if not valid.all():
+            fits = np.logical_and.reduce(after[edges.first] <= before[edges.last], axis=1)
+        if edges.never.any():
+            change[edges.never] = np.inf
+        if grid.missing.any():
+            gone = grid.missing
+            change[:, gone] = np.where(leaves.missing[:, gone], 0.0, np.inf)
+            if not valid.all() or edges.never.any():
+                kept = ~gone
+                fits = np.logical_and.reduce((after[edges.first] <= before[edges.last])[:, kept], axis=1)
         odd = {}
         for f, cells in leaves.sets.items():
             if not grid.missing[f]:
-                odd[f] = cells[:, valid[grid.start[f] : grid.start[f + 1]]]
-                fits &= odd[f].any(axis=1)
-        i = np.flatnonzero(fits)
-        odd = {f: cells[i] for f, cells in odd.items()}
-        view = cls(
-            x0,
-            norm,
-            start,
-            rank[begin + grid.home],
-            grid.point[valid],
-            grid.far[valid],
-            i,
-            low[i],
-            high[i],
-            np.zeros(0),
-            odd,
-        )
-        near = start[:-1] + np.clip(view.home, view.low, view.high)
-        far = view.far[near]
-        for f, cells in odd.items():
-            far[:, f] = np.where(cells, view.far[start[f] : start[f + 1]], np.inf).min(axis=1)
-        distance = length(far, norm)
-        return cls(x0, norm, start, view.home, view.point, view.far, i, view.low, view.high, distance, odd)
+                span = slice(grid.start[f], grid.start[f + 1])
+                odd[f] = cells[:, valid[span]]
+                change[:, f] = np.where(cells, grid.far[span], np.inf).min(axis=1)
+        distance = np.where(fits, length(change, norm), np.inf)
+        i = np.flatnonzero(np.isfinite(distance))
+        return cls(
+            x0, norm, start, rank[begin + grid.home], grid.point[valid], grid.far[valid], i, distance[i],
+            {f: cells[i] for f, cells in odd.items()}, after, before, grid.missing,
+        )  # fmt: skip
+
+    def boxes(self, edges: Edges, i: Cells) -> tuple[Cells, Cells]:
+        """Return the cells (low, high), each (m, d), of the leaves at places i (m,) of the view."""
+        leaf = self.leaf[i]
+        low, high = self.after[edges.first[leaf]], self.before[edges.last[leaf]]
+        return np.where(self.missing, 0, low), np.where(self.missing, 0, high)
 
     def first_doubt(self, tree: Cells, value: Array, base: float, floor: float) -> float:
         """Return the distance up to which even the best leaves of all trees, (k,) each, do not add up to ``floor``.
 
         Infinite when they never do. Leaves are let in by distance; the sum of each tree's best only grows.
         """
-        order = np.lexsort((self.distance, tree))
+        nearest = np.argsort(self.distance, kind="stable")
+        # Small integers are sorted by their digits, which takes one pass.
+        by_tree = np.argsort(tree[nearest].astype(np.uint32 if tree[-1] > _SMALL else np.uint16), kind="stable")
+        order = nearest[by_tree]
         t, v = tree[order], value[order]
         first = np.concatenate([[True], t[1:] != t[:-1]])
         group = np.cumsum(first)
         lift = float(v.max() - v.min()) + 1.0
         best = _running_best(v, group, lift)
         gain = np.where(first, best, best - np.concatenate([[0.0], best[:-1]]))
-        by_distance = np.argsort(self.distance[order], kind="stable")
-        total = base + np.cumsum(gain[by_distance])
+        added, opened = np.empty_like(gain), np.empty(len(gain), dtype=np.intp)
+        added[by_tree], opened[by_tree] = gain, first
+        total = base + np.cumsum(added)
         # Every tree has a leaf at distance 0, so that all are counted once the distance is positive or done with.
-        far = self.distance[order][by_distance]
-        whole = np.cumsum(first[by_distance]) == group[-1]
-        hit = np.flatnonzero(whole & (total >= floor))
-        return float(far[hit[0]]) if len(hit) else np.inf
+        hit = np.flatnonzero((np.cumsum(opened) == group[-1]) & (total >= floor))
+        return float(self.distance[nearest[hit[0]]]) if len(hit) else np.inf
 
-    def within(self, tree: Cells, value: Array, base: float, radius: float) -> tuple[Pieces, Space, Cells]:
+    def within(
+        self, edges: Edges, tree: Cells, value: Array, base: float, radius: float
+    ) -> tuple[Pieces, Space, Cells]:
         """Return the pieces no farther than ``radius``, how they are measured, and the features that tell them apart.
 
         tree, value (k,): of each leaf of the view. Features are (a,), those split into sets not among them.
@@ -119,7 +125,8 @@ class View:
         least, most = self.home.copy(), self.home.copy()
         np.minimum.at(least, feature[near], cell[near])
         np.maximum.at(most, feature[near], cell[near])
-        low, high = np.maximum(self.low[i], least), np.minimum(self.high[i], most)
+        low, high = self.boxes(edges, i)
+        low, high = np.maximum(low, least), np.minimum(high, most)
         active = np.logical_or.reduce((low > least) | (high < most), axis=0)
         active[list(self.odd)] = False
         chosen = np.flatnonzero(active)
@@ -154,6 +161,16 @@ class View:
             costs.append(cost)
             begin += len(cost)
         return np.concatenate(columns, axis=1), tuple(parts), np.concatenate(costs)
+
+
+def _ends(grid: Grid) -> tuple[Array, Array]:
+    """Return what a range costs by its low end, (c,), and by its high end: 0 on the side of home that leaves it inside."""
+    width = np.repeat(np.diff(grid.start), np.diff(grid.start))
+    begin = np.repeat(grid.start[:-1], np.diff(grid.start))
+    beside = np.arange(len(begin)) - begin - np.repeat(grid.home, np.diff(grid.start))
+    next_up = np.where(grid.after < width, grid.far[np.minimum(begin + grid.after, len(begin) - 1)], np.inf)
+    next_down = np.where(grid.before >= 0, grid.far[begin + np.maximum(grid.before, 0)], np.inf)
+    return np.where(beside > 0, next_up, 0.0), np.where(beside < 0, next_down, 0.0)
 
 
 def _running_best(value: Array, group: Cells, lift: float) -> Array:
