@@ -131,10 +131,17 @@ def test_the_result_does_not_show_how_it_was_spread(attack):
         spread(attack, asked.limited(None), X[:40], y, REGION, seed=5, n_jobs=jobs, block=7) for jobs in (1, 3)
     )
     assert same(alone, threads)
-    with joblib.parallel_config(backend="loky"):
-        assert same(alone, spread(attack, asked.limited(None), X[:40], y, REGION, seed=5, n_jobs=2, block=7))
     assert not same(alone, spread(attack, asked.limited(None), X[:40], y, REGION, seed=6, block=7))
     assert alone.success.mean() > 0.5
+
+
+@pytest.mark.long
+def test_processes_give_what_threads_give():
+    y = LINEAR.predict(X[:20])
+    attack = HopSkipJump(max_queries=300)
+    alone = spread(attack, predictor(LINEAR), X[:20], y, REGION, seed=5, block=7)
+    with joblib.parallel_config(backend="loky"):
+        assert same(alone, spread(attack, predictor(LINEAR), X[:20], y, REGION, seed=5, n_jobs=2, block=7))
 
 
 def test_each_block_of_samples_is_attacked_as_it_would_be_alone():
