@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from assay.artifacts.bom.document import Part, Reference, Tier
 from assay.core.errors import DataError
@@ -121,7 +122,13 @@ def _named(line: str) -> Key:
 
 
 def _address(package: Package) -> str:
-    return "".join(c for c in redacted(package.source) if c.isprintable() and c not in ' <>"{}|\\^`') or package.name
+    """Return where a package comes from as a reference that a document may hold, its name when that is none."""
+    text = quote(redacted(package.source), safe=":/?#[]@!$&'()*+,;=-._~%")
+    try:
+        urlsplit(text)
+    except ValueError:
+        text = ""
+    return text or quote(package.name)
 
 
 def _ref(name: str, version: str) -> str:
@@ -129,5 +136,5 @@ def _ref(name: str, version: str) -> str:
 
 
 def _purl(name: str, version: str) -> str:
-    # A plus sign of a local version is data, not a space.
-    return f"pkg:pypi/{name}@{version.replace('+', '%2B')}" if version else f"pkg:pypi/{name}"
+    plain = f"pkg:pypi/{quote(name, safe='')}"
+    return f"{plain}@{quote(version, safe='')}" if version else plain

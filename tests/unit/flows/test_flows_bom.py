@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from assay.artifacts.bom.document import Tier
 from assay.artifacts.bom.schema import faults_of
@@ -155,6 +157,25 @@ def test_locks_give_the_libraries_with_their_hashes(folder, tmp_path):
     ]
     with pytest.raises(DataError):
         make_bom(folder, locks=[tmp_path / "none.lock"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(*[st.text(max_size=20)] * 4), max_size=4))
+def test_any_lock_makes_a_valid_bill(tmp_path, packages):
+    rows = [{"name": n, "version": v, "source": {"git": g}, "wheels": [{"hash": h}]} for n, v, g, h in packages]
+    body = "".join("[[package]]\n" + "".join(
+        f"{k} = {toml(v)}\n" for k, v in row.items()) for row in rows)  # fmt: skip
+    (tmp_path / "uv.lock").write_text(f"version = 1\n{body}", encoding="utf-8")
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    document(make_bom(tmp_path / "m.onnx", locks=[tmp_path / "uv.lock"], made=NOW))
+
+
+def toml(value):
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08x}" for c in value) + '"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(map(toml, value)) + "]"
 
 
 def test_a_library_that_is_installed_brings_its_licence_and_needs(folder, tmp_path):
