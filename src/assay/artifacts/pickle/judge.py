@@ -58,6 +58,7 @@ class Judge:
     persistent: bool = False
     prefixes: tuple[str, ...] = ()
     _said: set[tuple[str, str]] = field(default_factory=set)
+    _stateful: bool = False
 
     def report(self) -> None:
         """Report everything the trace does that is not allowed, each name once."""
@@ -71,7 +72,7 @@ class Judge:
                 self._call(step)
             else:
                 self._build(step)
-            if number % _EVERY == 0 and (len(self._said) > _MOST_NAMES or self.inspection.expired()):
+            if number % _EVERY == _EVERY - 1 and (len(self._said) > _MOST_NAMES or self.inspection.expired()):
                 self.inspection.error(self.where, "does more than the budget allows")
                 break
         for at, module, attribute in trace.unresolved[:_MOST_NAMES]:
@@ -95,6 +96,7 @@ class Judge:
             rule = self.rule(name)
             if rule.rating is Rating.ALLOWED:
                 self.inspection.admitted.add((name.module, name.name))
+                self._stateful = self._stateful or rule.guard in STATES
             else:
                 refused.append((name, rule))
         if not refused:
@@ -173,7 +175,8 @@ class Judge:
                 if planted and planted != ["__dict__"]:
                     text = f"loading plants {planted[0]} on {show(build.target)}"
                     self._say("pickle-planted-hook", Severity.CRITICAL, text, build.at, _EMBEDDED, _REMEDY)
-        made = made_class(build.target)
+        # Most pickles make nothing of a class whose state is checked.
+        made = made_class(build.target) if self._stateful else None
         if made and (check := STATES.get(self.rule(made).guard)) and (why := check(build.state)):
             text = f"loading fills {made.path} with {why}"
             self._say("pickle-code-in-state", Severity.CRITICAL, text, build.at, _EXECUTION, _REMEDY)
