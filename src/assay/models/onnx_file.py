@@ -22,6 +22,8 @@ class OnnxFile(Predictor, name="onnx"):
     def __init__(self, session: Any, classes: int, output: str, *, logits: bool) -> None:
         super().__init__(classes)
         self._session, self._output, self._logits = session, output, logits
+        # Path or bytes of the graph, for those who read more of it than its answers.
+        self.model: object = None
         entry = session.get_inputs()[0]
         self._input, self._dtype = entry.name, _TYPES[entry.type]
 
@@ -57,7 +59,9 @@ class OnnxFile(Predictor, name="onnx"):
                 "the graph should take one tensor of floats", where=path, remedy="Convert it with `assay convert`"
             )
         output, classes = _probability_output(session, contract, options, path)
-        return cls(session, classes, output, logits=bool(options.get("logits", False)))
+        made = cls(session, classes, output, logits=bool(options.get("logits", False)))
+        made.model = path or model
+        return made
 
     def _probabilities(self, x: Array) -> Array:
         import numpy as np

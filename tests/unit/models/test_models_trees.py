@@ -18,7 +18,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from assay.core.errors import UnsupportedError
+from assay.core.errors import DataError, FormatError, UnsupportedError
 from assay.models.predictor import predictor
 from assay.models.tree_leaves import Leaves
 from assay.models.trees import WithTrees, check_agreement, pieces_of, probes_near, read_trees, single_cut
@@ -147,3 +147,67 @@ def test_trees_of_another_model_are_found_out():
     with pytest.raises(UnsupportedError, match="otherwise than the model"):
         check_agreement(other, predictor(model), X)
     assert read_trees(WithTrees(predictor(model), other)) is other
+
+
+ONNX = {
+    "forest float": ("skl2onnx", np.float32, lambda: RandomForestClassifier(5, max_depth=4, random_state=0)),
+    "boosting float": ("skl2onnx", np.float32, lambda: GradientBoostingClassifier(n_estimators=4, random_state=0)),
+    "forest double": ("skl2onnx", np.float64, lambda: RandomForestClassifier(5, max_depth=4, random_state=0)),
+    "histogram": ("exact", np.float64, lambda: HistGradientBoostingClassifier(max_iter=5)),
+    "histogram sets": (
+        "exact",
+        np.float64,
+        lambda: HistGradientBoostingClassifier(max_iter=5, categorical_features=[4, 5], min_samples_leaf=5),
+    ),
+    "forest": ("exact", np.float64, lambda: RandomForestClassifier(5, max_depth=4, random_state=0)),
+    "boosting": ("exact", np.float64, lambda: GradientBoostingClassifier(n_estimators=4, random_state=0)),
+    "xgboost": ("exact", np.float64, lambda: xgb.XGBClassifier(**SMALL, n_jobs=1)),
+    "lightgbm": ("exact", np.float64, lambda: lgb.LGBMClassifier(**FEW)),
+}
+
+
+def graph_of(kind, y):
+    from skl2onnx import to_onnx
+
+    from assay.artifacts.onnx_graph import exact_graph
+
+    tool, dtype, make = ONNX[kind]
+    model = make().fit(X, y)
+    if tool == "exact":
+        return model, exact_graph(model, 6)
+    return model, to_onnx(model, X[:1].astype(dtype), options={"zipmap": False}).SerializeToString()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("kind", ONNX)
+def test_graphs_of_trees_agree_with_their_runtime(kind, classes, tmp_path):
+    _, graph = graph_of(kind, LABELS[classes])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph)
+    asked = predictor(path, classes=classes)
+    trees = read_trees(asked)
+    probes = probes_near(trees, X, rows=1500)
+    check_agreement(trees, asked, X)
+    assert (trees.labels(probes) == asked.labels(probes)).mean() > 0.999
+
+
+def test_a_histogram_model_takes_the_trees_of_its_graph():
+    model, graph = graph_of("histogram", LABELS[2])
+    joined = WithTrees(predictor(model), read_trees(graph))
+    check_agreement(joined.trees, joined, X)
+
+
+def test_graphs_of_other_things_are_refused(tmp_path):
+    from skl2onnx import to_onnx
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    linear = to_onnx(LogisticRegression().fit(X, LABELS[2]), X[:1]).SerializeToString()
+    scaled = make_pipeline(StandardScaler(), RandomForestClassifier(2, max_depth=2)).fit(X, LABELS[2])
+    for graph in (linear, to_onnx(scaled, X[:1].astype(np.float32)).SerializeToString()):
+        with pytest.raises(UnsupportedError):
+            read_trees(graph)
+    with pytest.raises(FormatError):
+        read_trees(b"\x0f\xff not a graph")
+    with pytest.raises(DataError):
+        read_trees(tmp_path / "none.onnx")
