@@ -143,11 +143,12 @@ def _affine(step: Any) -> Layer | None:
     if not hasattr(step, "scale_"):
         return None
     centred = getattr(step, "with_mean", True) and getattr(step, "with_centering", True)
-    centre = getattr(step, "mean_", getattr(step, "center_", None)) if centred else None
+    centre: Any = getattr(step, "mean_", getattr(step, "center_", None)) if centred else None
     if step.scale_ is None and centre is None:
         return None
-    scale = np.ones(np.shape(centre)) if step.scale_ is None else np.asarray(step.scale_, dtype=np.float64)
-    shift = np.zeros(len(scale)) if centre is None else np.asarray(centre, dtype=np.float64)
+    width = len(centre if step.scale_ is None else step.scale_)
+    scale = np.ones(width) if step.scale_ is None else np.asarray(step.scale_, dtype=np.float64)
+    shift = np.zeros(width) if centre is None else np.asarray(centre, dtype=np.float64)
     return Layer(np.diag(1.0 / scale), -shift / scale)
 
 

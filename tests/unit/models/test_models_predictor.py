@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from assay.core.errors import BudgetError, DataError, FormatError, MissingError, Refused, SettingError, UnsupportedError
 from assay.models.predictor import predictor
@@ -99,7 +100,7 @@ def test_an_answer_of_the_wrong_shape_is_refused():
 
 def test_gradients_of_a_tree_are_refused():
     with pytest.raises(UnsupportedError):
-        predictor(MODEL).gradient(X, Y)
+        predictor(DecisionTreeClassifier().fit(X, Y)).gradient(X, Y)
 
 
 class Answers(BaseHTTPRequestHandler):

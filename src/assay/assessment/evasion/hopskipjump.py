@@ -28,8 +28,8 @@ class HopSkipJump(
     """Walk along the decision boundary towards the sample, knowing the predicted label only.
 
     Chen, Jordan & Wainwright 2020 (HopSkipJumpAttack). Every step asks one batch for all samples that are
-    still searching. Values on a grid (integers, categories) are moved by whole steps. At the end the row is refined
-    value by value (``assay.assessment.evasion.refine``), which the paper does not do.
+    still searching. Values on a grid (integers, categories) are moved by whole steps. Where the budget allows,
+    the row is refined value by value (``assay.assessment.evasion.refine``), which the paper does not do.
     """
 
     max_queries: int = setting(2000, Within(10, None), "Hard budget of model queries for each sample.")
@@ -44,15 +44,20 @@ class HopSkipJump(
         live = live[np.isfinite(oracle.distance[live])]
         found = live
         bisect(oracle, live, _precision(oracle))
-        refine(oracle, live)
-        oracle.reserve = min(self.max_queries // 5, 110 + 2 * int(oracle.region.mutable.sum()))
+        # Value by value pays where a fifth of the budget goes round all values, as in a table; not for pixels.
+        values, share = int(oracle.region.mutable.sum()), self.max_queries // 5
+        polish = 2 * values <= share
+        if polish:
+            refine(oracle, live)
+            oracle.reserve = min(share, 110 + 2 * values)
         for step in range(1, self.iterations + 1):
             live = live[(oracle.left[live] >= 8) & (oracle.distance[live] > 0)]
             if not len(live):
                 break
             self._walk(oracle, live, step, generator)
         oracle.reserve = 0
-        refine(oracle, found)
+        if polish:
+            refine(oracle, found)
 
     def _walk(self, oracle: Oracle, live: Index, step: int, generator: np.random.Generator) -> None:
         """Make one step of all live samples: estimate the slope, jump, and come back to the boundary."""
