@@ -36,6 +36,8 @@ class _Loads(threading.local):
 
 _loads = _Loads()
 _OPENERS = frozenset(bytes((code,)) for code in OPENERS)
+# bz2 and lzma begin as an opcode does.
+_COMPRESSED = (b"BZh", b"]\0\0")
 
 
 class LoadRefused(Refused):
@@ -119,7 +121,8 @@ def _pickle() -> Callable[[Path], Any]:
 
     def load(path: Path) -> Any:
         with path.open("rb") as stream:
-            if stream.read(1) in _OPENERS:
+            head = stream.read(3)
+            if head[:1] in _OPENERS and head not in _COMPRESSED:
                 stream.seek(0)
                 return pickle.load(stream)  # noqa: S301 - under the guard, after a clean scan
         return _joblib()(path)  # it knows the compressions

@@ -23,6 +23,7 @@ from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_tree
 from assay.core.errors import DataError
 from assay.core.evidence import Evidence, NotChecked, Subject
+from assay.core.finding import Finding
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -80,10 +81,15 @@ def explain(path: StrPath, *, policy: Policy | None = None, limits: Limits | Non
         notes: list[str] = []
         report = _scan_file(file, rules, bounds, notes)
         lines = [f"{report.path}: {report.format}, {report.verdict.value}", *notes]
-        lines += [f"  {f.severity.value}: {f.message} ({f.location})" for f in report.findings]
+        lines += [f"  {_told(f)}" for f in report.findings]
         lines += [f"  not checked: {n.what}: {n.why}" for n in report.not_checked]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _told(found: Finding) -> str:
+    ids = f"{found.rule}, {found.technique}" if found.technique else found.rule
+    return f"{found.severity.value}: {found.message} ({found.location}) [{ids}]"
 
 
 def _files(path: str) -> Iterator[str]:

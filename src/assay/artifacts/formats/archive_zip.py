@@ -8,7 +8,7 @@ from assay.artifacts.formats.archive_member import escapes, is_source, scan_sour
 from assay.artifacts.formats.compressed import pieces, unpack_and_scan
 from assay.artifacts.formats.trailing import check_tail
 from assay.artifacts.pickle.stream import read_pickles
-from assay.artifacts.reader import EMBEDDED_CODE, Data, FormatReader, Inspection
+from assay.artifacts.reader import DENIAL, EMBEDDED_CODE, Data, FormatReader, Inspection
 from assay.artifacts.zip_directory import Member, ZipDamage, directory, local_mismatch
 from assay.core.finding import Severity
 
@@ -47,6 +47,9 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
         if found.decoys:
             text = "the archive has several directories; readers disagree on which one counts"
             inspection.report("zip-ambiguous", Severity.HIGH, text, where, EMBEDDED_CODE, _REMEDY)
+        if _overlap(members):
+            text = "members of the archive share bytes, so that it unpacks to more than it holds"
+            inspection.report("zip-overlap", Severity.HIGH, text, where, DENIAL, _REMEDY)
         names = [m.name for m in members]
         label = _label(names)
         self._check_names(names, where, inspection)
@@ -125,6 +128,16 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
             read_pickles(data[member.start : stop], place, inspection, persistent=True, prefixes=prefixes)
         elif member.packed:
             unpack_and_scan(data, member.start, stop, "stored", place, inspection)
+
+
+def _overlap(members: list[Member]) -> bool:
+    """Return whether the bytes of one member lie within those of another."""
+    end = 0
+    for member in sorted(members, key=lambda m: m.header):
+        if member.header < end and member.packed:
+            return True
+        end = max(end, member.start + member.packed)
+    return False
 
 
 def _is_numbers(member: Member, label: str) -> bool:

@@ -16,7 +16,7 @@ from assay.artifacts.reader import DENIAL, Data, FormatReader, Inspection
 _CHUNK = 1 << 16
 _OUTPUT = 1 << 20
 _IN_MEMORY = 16 << 20
-_JUDGE_RATIO_FROM = 64 << 20
+_JUDGE_RATIO_FROM, _BOMB_FROM = 64 << 20, 8 << 20
 _HEADS: dict[bytes, str] = {
     b"\x1f\x8b\x08": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x5d\x00\x00": "lzma",
     b"ZF0x": "joblib-zfile", lz4_frame.MAGIC: "lz4", zstd_frame.MAGIC: "zstd",
@@ -188,6 +188,8 @@ def over_budget(total: int, new: int, packed: int, where: str, inspection: Inspe
         return True
     if inspection.expired():
         inspection.error(where, "takes more time than the budget allows")
+        if total > limits.ratio * packed and total > _BOMB_FROM:
+            inspection.bomb(where, f"unpacks to more than {limits.ratio} times its size, and takes too long")
         return True
     return False
 
