@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.assessment.certificates.base import Bounds, Certificate
+from assay.assessment.certificates.tree_greedy import Greedy
 from assay.assessment.certificates.tree_grid import Edges
 from assay.assessment.certificates.tree_search import Found, Judge, Rival, Search
 from assay.assessment.certificates.tree_view import View
@@ -16,6 +17,8 @@ from assay.models.tree_leaves import Leaves
 from assay.models.trees import check_agreement, read_trees
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from assay.contract.region import Region
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
     Labels = NDArray[np.intp]
+    Asked = Callable[[Array], Flags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +91,39 @@ class TreeSolver:
         edges, worth = Edges.of(leaves), trees.value[leaves.node]
         return cls(trees, leaves, edges, predictor, region, norm, worth, trees.tolerance)
 
-    def solve(self, x0: Array, label: int, *, seconds: float) -> Found:
-        """Return what is known of one row x0 (d,) that the model gives ``label``."""
+    def solve(
+        self, x0: Array, label: int, *, seconds: float, target: int | None = None, flips: Asked | None = None
+    ) -> Found:
+        """Return what is known of one row x0 (d,) that the model gives ``label``.
+
+        target: the class that a flip must lead to (None: any other). flips: tells of rows (k, d) whether the model
+        flips on them (None: the predictor is asked). A flip that was found greedily is the upper end where time ran out.
+        """
         view = View.of(self.leaves, self.edges, self.region, x0, self.norm)
-        rivals = [self._rival(view, label, other) for other in range(self.trees.classes) if other != label]
+        others = [c for c in range(self.trees.classes) if c != label and target in (None, c)]
+        rivals = [self._rival(view, label, other) for other in others]
+        if target is not None:
+            # To reach one class of several, the row must beat all: that it beats the own class is what is necessary.
+            rivals = rivals[:1]
         if seconds == 0:
             doubts = [view.first_doubt(r.tree, r.value, r.base, r.floor) for r in rivals]
             return Found(lower=min(doubts), done=bool(np.isinf(min(doubts))))
-        return Search(view, self.edges, rivals, self._judge(x0, label), seconds=seconds).run()
+        judge = self._judge(x0, label, flips)
+        found = Search(view, self.edges, rivals, judge, seconds=seconds).run()
+        if found.row is None and not found.done:
+            self._approach(view, rivals, judge, found)
+        return found
+
+    def _approach(self, view: View, rivals: list[Rival], judge: Judge, found: Found) -> None:
+        """Put the nearest row that is found greedily into ``found``."""
+        for rival in rivals:
+            row = Greedy.of(view, self.edges, rival).nearest(found.lower)
+            allowed = None if row is None else judge.allowed(row)
+            if allowed is None or not judge.flips(allowed[None])[0]:
+                continue
+            far = judge.distance(allowed)
+            if far < found.upper:
+                found.upper, found.row = far, allowed
 
     def _rival(self, view: View, own: int, other: int) -> Rival:
         value, base = self.trees.margin(self.worth[view.leaf], own, other)
@@ -103,7 +132,7 @@ class TreeSolver:
         floor = -tolerance if tolerance > 0 or other < own else float(np.nextafter(0.0, 1.0))
         return Rival(self.leaves.tree[view.leaf], value, base, floor, tolerance)
 
-    def _judge(self, x0: Array, label: int) -> Judge:
+    def _judge(self, x0: Array, label: int, asked: Asked | None) -> Judge:
         start = x0[None]
 
         def flips(rows: Array) -> Flags:
@@ -115,7 +144,7 @@ class TreeSolver:
             near = self.region.project(row[None], start)
             return near[0] if bool(self.region.contains(near, start)[0]) else None
 
-        return Judge(flips, allowed, lambda row: float(self.region.distance(row[None], start, self.norm)[0]))
+        return Judge(asked or flips, allowed, lambda row: float(self.region.distance(row[None], start, self.norm)[0]))
 
 
 __all__ = ["TreeExact", "TreeSolver"]
