@@ -114,9 +114,11 @@ def work(name: str, job: str, *paths: str) -> dict[str, object]:
         else list(paths)
     )
     answer(files[0] if job == "small" else paths[-1])
-    begun, used = time.perf_counter(), time.process_time()
-    answers = [answer(f) for f in files[:1] if job != "small"] or [answer(f) for f in files]
-    spent, cpu = time.perf_counter() - begun, time.process_time() - used
+    spent = cpu = float("inf")
+    for _ in range(3 if job == "small" and name != "fickling" else 1):
+        begun, used = time.perf_counter(), time.process_time()
+        answers = [answer(f) for f in (files if job == "small" else files[:1])]
+        spent, cpu = min(spent, time.perf_counter() - begun), min(cpu, time.process_time() - used)
     peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     scale = 1000 / len(files) if job == "small" else 1
     return {"seconds": spent * scale, "cpu": cpu * scale, "answers": {a: answers.count(a) for a in set(answers)},

@@ -24,7 +24,10 @@ class FileVerdict(str, Enum):
     @property
     def rank(self) -> int:
         """0 for clean up to 4 for malicious."""
-        return list(FileVerdict).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {verdict: rank for rank, verdict in enumerate(FileVerdict)}
 
 
 @dataclass(frozen=True, slots=True)
