@@ -17,6 +17,7 @@ from assay.models.transformed import Transformed
 from assay.models.transforms.bit_depth import BitDepth
 from assay.models.transforms.noise import Noise
 from assay.testing.detectors import planted
+from assay.training.detectors.disagreement import Disagreement
 from assay.training.detectors.embeddings import Penultimate, Standardised
 from assay.training.detectors.knn import Knn
 from assay.training.detectors.lid import Lid
@@ -160,7 +161,7 @@ def test_black_box_attackers_learn_a_detector_by_its_refusals():
         found.measure("no such")
 
 
-@pytest.mark.parametrize("detector", [Mahalanobis(), Knn(), Lid(k=8)], ids=lambda d: d.name)
+@pytest.mark.parametrize("detector", [Mahalanobis(), Knn(), Lid(k=8), Disagreement(members=2)], ids=lambda d: d.name)
 @pytest.mark.parametrize("deep", [False, True], ids=["inputs", "features"])
 def test_slopes_of_detectors_are_exact(digits, detector, deep):
     net, x, y = digits
