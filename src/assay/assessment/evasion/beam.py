@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.assessment.evasion.base import EvasionAttack, Oracle
 from assay.assessment.evasion.line import known, shorten
-from assay.assessment.evasion.odds import log_margins_around
+from assay.assessment.evasion.odds import log_margins, log_margins_around
 from assay.core.settings import OneOf, Within, setting
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MOVES = np.array((-8.0, -3.0, -1.0, -0.25, 0.25, 1.0, 3.0, 8.0))
 _UNIONS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _FEWEST = 32
+_NEVER = 1e6
 _BLOCK_VALUES = 4_000_000
 
 
@@ -43,7 +44,7 @@ class Beam(
     def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:
         """Search in blocks of samples that fit in memory, then bring what is found nearer."""
         pool, _ = known(oracle, first, generator)
-        values = _values(oracle, pool, self.values, generator)
+        values, live = _values(oracle, pool, self.values, generator), oracle.unbroken(live)
         size = oracle.x0.shape[1] * max(_FEWEST, self.max_queries // 3)
         share = max(1, _BLOCK_VALUES // size)
         for i in range(0, len(live), share):
@@ -71,14 +72,16 @@ class Beam(
 class _State:
     """The beams of a block of k samples. rows (k, w, d), loss (k, w), far (k, w): the best known, best first.
 
-    gain (k, d, v): by how much each change lowered the loss when last tried; fresh: not tried from the present row.
+    gain (k, d, v): by how much each change lowered the loss when last tried; tried: ever; fresh: not yet from the
+    present best row.
     """
 
     def __init__(self, oracle: Oracle, live: Index, values: Array, width: int) -> None:
         k, d = len(live), oracle.x0.shape[1]
         self.oracle, self.live, self.values, self.width = oracle, live, values, width
         self.rows = np.repeat(oracle.x0[live][:, None, :], width, axis=1)
-        self.loss, self.far = np.full((k, width), np.inf), np.full((k, width), np.inf)
+        self.loss, self.far = np.full((k, width), np.inf), np.zeros((k, width))
+        self.loss[:, 0] = log_margins(oracle, oracle.x0[live], live)
         total = values.shape[1] + len(_MOVES)
         able = np.concatenate([~np.isnan(values), np.ones((d, len(_MOVES)), dtype=bool)], axis=1)
         able[:, values.shape[1] :] &= ~oracle.region.category[:, None]
@@ -86,44 +89,39 @@ class _State:
         self.able, self.pairs = able, d * total
         self.gain = np.zeros((k, d, total))
         self.fresh = np.repeat(able[None], k, axis=0)
+        self.tried = np.zeros(self.fresh.shape, dtype=bool)
 
     def single(self, i: Index, count: int, generator: np.random.Generator) -> None:
-        """Try ``count`` single changes of each sample i (m,): those not yet tried from its best row, then best gains."""
+        """Try ``count`` single changes of each sample i (m,): those never tried, then by what they last gained.
+
+        From its best row; where nothing is left to try from there, two changes at once from any row of the beam.
+        """
         m, total = len(i), self.gain.shape[2]
-        # A change not tried before is worth the best gain known: gains found late are as good as those found early.
-        fresh, gain = self.fresh[i].reshape(m, -1), self.gain[i].reshape(m, -1)
+        fresh, tried, gain = (a[i].reshape(m, -1) for a in (self.fresh, self.tried, self.gain))
         noise = generator.random((m, self.pairs))
-        key = np.where(fresh, 1e6 * (gain == 0) + gain, -1e6 - noise) + 1e-9 * noise
-        key = np.where(self.able.reshape(-1), key, -np.inf)
+        key = np.where(fresh, np.where(tried, gain, _NEVER) + 1e-9 * noise, noise - _NEVER)
         count = min(count, int(self.able.sum()))
+        key = np.where(self.able.reshape(-1), key, -np.inf)
         chosen = np.argpartition(-key, count - 1, axis=1)[:, :count]
         column, which = chosen // total, chosen % total
-        # The best row gets what is fresh; the others take turns with what is left.
         old = ~np.take_along_axis(fresh, chosen, axis=1)
         seat = np.where(old, generator.integers(0, self.width, (m, count)), 0)
-        base = self.rows[i[:, None], seat]
-        base_loss = self.loss[i[:, None], seat]
-        rows = base.copy()
+        rows, before = self.rows[i[:, None], seat], self.loss[i, 0].copy()
         at = np.arange(m)[:, None], np.arange(count)
-        rows[(*at, column)] = self._value(column, which, base[(*at, column)])
-        # A second change beside one that is known from here.
-        again = np.nonzero(old)
-        if len(again[0]):
-            other = generator.integers(0, self.pairs, len(again[0]))
-            other_column, other_which = other // total, other % total
-            value = self._value(other_column, other_which, rows[(*again, other_column)])
-            usable = self.able[other_column, other_which]
-            rows[(*again, other_column)] = np.where(usable, value, rows[(*again, other_column)])
-        best = self.loss[i, 0].copy()
+        rows[(*at, column)] = self._value(column, which, rows[(*at, column)])
+        self._second(rows, np.nonzero(old), generator)
         loss = self._ask(i, rows)
-        start_loss = np.where(np.isfinite(base_loss), base_loss, loss.max(axis=1, keepdims=True))
-        self.gain[i[:, None], column, which] = np.where(
-            old, 0.9 * self.gain[i[:, None], column, which], start_loss - loss
-        )
-        self.fresh[i[:, None], column, which] = False
-        # From a new best row everything may count again; what never helped comes last.
-        risen = i[self.loss[i, 0] < best]
-        self.fresh[risen] = self.able
+        place = (i[:, None], column, which)
+        self.gain[place] = np.where(old, self.gain[place], before[:, None] - loss)
+        self.fresh[place], self.tried[place] = False, True
+        # From a new best row everything may count again.
+        self.fresh[i[self.loss[i, 0] < before]] = self.able
+
+    def _second(self, rows: Array, where: tuple[Index, ...], generator: np.random.Generator) -> None:
+        """Make one more change, at random, of the rows at the places ``where`` of rows (m, q, d)."""
+        other = generator.choice(np.flatnonzero(self.able), len(where[0]))
+        column, which = other // self.gain.shape[2], other % self.gain.shape[2]
+        rows[(*where, column)] = self._value(column, which, rows[(*where, column)])
 
     def together(self, i: Index, base: Array) -> None:
         """Try the best changes of different columns of ``base`` (m, d) together, two of them up to all that helped.
@@ -133,8 +131,7 @@ class _State:
         region = self.oracle.region
         gain = np.where(self.able, self.gain[i], -np.inf)
         rows = []
-        for dear in (False, True):
-            worth = gain if dear else gain / self._price(base)
+        for worth in (gain, gain / self._price(base)):
             which = worth.argmax(axis=2)
             best = worth.max(axis=2)
             rank = np.argsort(-best, axis=1, kind="stable").argsort(axis=1, kind="stable")
