@@ -145,28 +145,40 @@ def _part(record: Record) -> _Part:
 def _compared(key: str, old: _Part | None, new: _Part | None) -> Iterator[Change]:
     shown = key.partition(":")[2] or key
     if old is None or new is None:
-        there = new or old
-        assert there is not None
-        kind = "added" if new else "removed"
-        severity = Severity.MEDIUM if there.kind in {"data", "machine-learning-model"} else Severity.LOW
-        told = there.version or _short(there.hashes) or there.kind
-        yield Change(kind, severity, shown, "" if new else told, told if new else "", there.kind)
+        yield _alone(shown, old, new)
         return
     if old.version != new.version:
-        yield Change("version", Severity.LOW, shown, old.version or "none", new.version or "none")
+        yield Change("version", Severity.LOW, shown, _or_none(old.version), _or_none(new.version))
     if old.hashes != new.hashes:
         yield _rehashed(key, shown, old, new)
     if old.licences != new.licences:
-        yield Change(
-            "licence", Severity.LOW, shown, ", ".join(old.licences) or "none", ", ".join(new.licences) or "none"
-        )
+        before, after = (_or_none(", ".join(part.licences)) for part in (old, new))
+        yield Change("licence", Severity.LOW, shown, before, after)
+    yield from _claims(shown, old.claims, new.claims)
+
+
+def _alone(shown: str, old: _Part | None, new: _Part | None) -> Change:
+    there = new or old
+    assert there is not None
+    severity = Severity.MEDIUM if there.kind in {"data", "machine-learning-model"} else Severity.LOW
+    told = there.version or _short(there.hashes) or there.kind
+    if new:
+        return Change("added", severity, shown, "", told, there.kind)
+    return Change("removed", severity, shown, told, "", there.kind)
+
+
+def _claims(shown: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
     ranks = {tier.value: rank for rank, tier in enumerate(Tier)}
-    for name in sorted(old.claims.keys() | new.claims.keys()):
-        one, other = old.claims.get(name, ""), new.claims.get(name, "")
+    for name in sorted(old.keys() | new.keys()):
+        one, other = old.get(name, ""), new.get(name, "")
         if one != other:
             fell = ranks.get(other, -1) < ranks.get(one, -1)
             what = f"{shown}: {name}" if name else shown
-            yield Change("claim", Severity.MEDIUM if fell else Severity.NOTE, what, one or "none", other or "none")
+            yield Change("claim", Severity.MEDIUM if fell else Severity.NOTE, what, _or_none(one), _or_none(other))
+
+
+def _or_none(text: str) -> str:
+    return text or "none"
 
 
 def _rehashed(key: str, shown: str, old: _Part, new: _Part) -> Change:
