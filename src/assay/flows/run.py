@@ -36,6 +36,7 @@ from assay.flows.project import Project
 from assay.flows.release import Candidate, judge, register_candidate
 from assay.flows.report import run_report
 from assay.flows.stages import Memory, Report, Stage
+from assay.flows.train import claimed_measures, claims
 from assay.flows.work import Work
 from assay.gateway.guard import fit_guards, guards_of
 from assay.models.predictor import predictor
@@ -236,6 +237,7 @@ def _train(work: Work, folder: Path, clock: Clock) -> Result:
     statement = provenance(
         subject, recipe=project.recipe, datasets={k: work.digests[k] for k in ("train", "contract")},
         seed=project.seed, isolation=made.isolation, started=started, finished=clock(), who=project.author,
+        parameters=claims(made),
     )  # fmt: skip
     engine = str(made.isolation.get("engine", "none"))
     findings: tuple[Finding, ...] = ()
@@ -248,7 +250,8 @@ def _train(work: Work, folder: Path, clock: Clock) -> Result:
         )  # fmt: skip
     evidence = Evidence(
         "training", (subject, *work.data_subjects[:1]), clock(), techniques=("AML.T0018", "AML.T0010"), findings=findings,
-        parameters={"isolation": dict(made.isolation), "estimator": str(made.summary.get("estimator", ""))},
+        measures=claimed_measures(made),
+        parameters={"isolation": dict(made.isolation), "estimator": str(made.summary.get("estimator", "")), **claims(made)},
     )  # fmt: skip
     kind = str(made.summary.get("estimator", "model")).rpartition(".")[2]
     detail = f"{kind} on {made.summary.get('rows')} rows, isolation: {engine}"

@@ -11,11 +11,12 @@ from assay.core.digest import digest_file
 from assay.core.evidence import Subject
 from assay.core.files import write_record
 from assay.core.keys import PrivateKey
+from assay.core.measure import Measure
 from assay.core.statement import Envelope
 from assay.data.sources import dataset_digest, read_table
 from assay.flows.assess import columns_of
 from assay.training.isolation import Limits
-from assay.training.job import train
+from assay.training.job import Trained, train
 from assay.training.provenance import provenance
 
 
@@ -58,7 +59,7 @@ def train_table(
     statement = provenance(
         Subject("model.joblib", digest_file(trained.model)), recipe=reference,
         datasets={"table": dataset_digest(table), "contract": described.digest()}, seed=seed,
-        isolation=trained.isolation, started=started, finished=clock(), who=author,
+        isolation=trained.isolation, started=started, finished=clock(), who=author, parameters=claims(trained),
     )  # fmt: skip
     write_record(folder / "provenance.json", Envelope.of(statement, *([key] if key else [])).to_json())
     record: dict[str, object] = {
@@ -72,5 +73,20 @@ def train_table(
         "seed": seed,
         "isolation": dict(trained.isolation),
     }
+    record |= claims(trained)
     write_record(folder / "training.json", record)
     return record
+
+
+def claims(trained: Trained) -> dict[str, object]:
+    """Return what a private estimator says it has spent, nothing for another one."""
+    return {"privacy": trained.summary["privacy"]} if "privacy" in trained.summary else {}
+
+
+def claimed_measures(trained: Trained) -> tuple[Measure, ...]:
+    """Return the claimed epsilon as measures, none for another estimator. Raises FormatError for a broken statement."""
+    if "privacy" not in trained.summary:
+        return ()
+    from assay.training.private.claim import measures_of
+
+    return measures_of(trained.summary["privacy"], int(str(trained.summary.get("rows", 0))))

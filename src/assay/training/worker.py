@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assay.core.errors import AssayError, JobError, UnsupportedError
+from assay.core.errors import AssayError, JobError
 
 _DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN}
@@ -83,7 +83,16 @@ def _fit(task: dict[str, Any], output: Path) -> dict[str, object]:
     model = build(task["recipe"], task["seed"], task).fit(x, y)
     joblib.dump(model, output / "model.joblib")
     kind = type(model)
-    return {"estimator": f"{kind.__module__}.{kind.__qualname__}", "rows": len(x), "width": int(x.shape[1])}
+    made: dict[str, object] = {
+        "estimator": f"{kind.__module__}.{kind.__qualname__}",
+        "rows": len(x),
+        "width": int(x.shape[1]),
+    }
+    # What a private estimator, or the last step of a pipeline, claims of itself; it is the recipe's word, not ours.
+    last = model[-1] if hasattr(model, "named_steps") else model
+    if hasattr(last, "privacy_statement"):
+        made["privacy"] = last.privacy_statement()
+    return made
 
 
 def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
@@ -91,6 +100,7 @@ def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
     import numpy as np
 
     from assay.models.refit import Spread, fit_all
+    from assay.training.variants import varied
 
     x, queries, rows, labels, ends = _arrays(task["data"], "x", "queries", "rows", "labels", "ends")
     starts = [0, *ends[:-1]]
@@ -98,7 +108,7 @@ def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
     seeds = [(task["seed"] + number) % 2**31 for number in range(len(sets))]
 
     def make(number: int) -> Any:
-        return adjusted(build(task["recipe"], seeds[number], task), task.get("settings", {}))
+        return varied(build(task["recipe"], seeds[number], task), task.get("variant", {}))
 
     # The fits release the interpreter for most of their time: threads share the rows.
     jobs = min(len(sets), os.cpu_count() or 1)
@@ -107,19 +117,6 @@ def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
     )
     np.save(output / "probabilities.npy", answers)
     return {"models": len(answers)}
-
-
-def adjusted(estimator: Any, settings: dict[str, Any]) -> Any:
-    """Return the estimator with other values for the settings of these names, at whatever depth of it they are.
-
-    Raises UnsupportedError when it has none of them.
-    """
-    if not settings:
-        return estimator
-    known = [n for n in estimator.get_params() if n.rpartition("__")[2] in settings]
-    if not known:
-        raise UnsupportedError(f"the model has none of the settings {', '.join(sorted(settings))}")
-    return estimator.set_params(**{name: settings[name.rpartition("__")[2]] for name in known})
 
 
 def _call(task: dict[str, Any], output: Path) -> object:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import RidgeClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
 from assay.core.errors import BudgetError, DataError, FormatError, SettingError
+from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
 from assay.training.private.ledger import Ledger
 from assay.training.private.scaling import BoundsEncoder
 from assay.training.private.trees import DPBoostedTreesClassifier
@@ -200,3 +203,26 @@ def test_the_ledger_counts_and_never_passes_its_budget(tmp_path):
 def test_ledgers_refuse_nonsense(tmp_path, wrong):
     with pytest.raises(SettingError):
         wrong(tmp_path / "l.json")
+
+
+# --- export
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DPLogisticRegression(3.0, bounds=(0, 16)),
+        DPLogisticRegression(3.0, bounds=(0, 16), unit_rows=True, features=100, row_norm=3.0),
+        DPMLPClassifier(3.0, hidden=(16,), steps=40, bounds=(0, 16), row_norm=2.0),
+        DPBoostedTreesClassifier(3.0, trees=50, bounds=(0, 16)),
+    ],
+    ids=["linear", "features", "network", "trees"],
+)
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_onnx_form_answers_alike(model, classes):
+    x, y = load_digits(n_class=classes, return_X_y=True)
+    model = clone(model).fit(x, y)
+    session = onnxruntime.InferenceSession(model.onnx_bytes())
+    labels, chances = session.run(None, {"input": x.astype(np.float32)})
+    assert np.abs(chances - model.predict_proba(x)).max() < 1e-5
+    assert (labels == model.predict(x)).mean() > 0.998

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from assay.core.errors import FormatError
 from assay.core.measure import Measure
 from assay.stats.privacy.accountant import Bracket, Events, epsilon
 from assay.stats.privacy.rdp import rdp_epsilon
@@ -58,6 +59,27 @@ class Claim:
             "assumptions": list(self.assumptions),
             **self.details,
         }
+
+
+def measures_of(statement: object, n: int) -> tuple[Measure, ...]:
+    """Return the claimed epsilon of a statement that came out of a sandbox; void when it says that it does not hold.
+
+    Raises FormatError for what is no privacy statement: a job may have written anything.
+    """
+    if not isinstance(statement, Mapping) or statement.get("type") != STATEMENT_TYPE:
+        raise FormatError("the model's privacy statement is of no known type")
+    ends, delta, holds = statement.get("epsilon"), statement.get("delta"), statement.get("holds")
+    if not isinstance(ends, Mapping) or not isinstance(delta, (int, float)) or not isinstance(holds, bool):
+        raise FormatError("the model's privacy statement lacks epsilon, delta or whether it holds")
+    low, high = ends.get("low"), ends.get("high")
+    if not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
+        raise FormatError("the model's privacy statement has no bracket of epsilon")
+    said = Measure(
+        f"epsilon@delta{delta:g}", float(high), float(low), float(high), n, unit="epsilon", confidence=1 - 1e-12,
+        method="privacy-loss bracket, as the training says", threat_model=str(statement.get("neighbours", "")),
+    )  # fmt: skip
+    why = str(statement.get("why_not") or "the training says that its claim does not hold")
+    return (said if holds else said.voided(why),)
 
 
 def claim(

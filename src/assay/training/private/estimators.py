@@ -158,6 +158,13 @@ class _DenseClassifier(PrivateClassifier):
             momentum=self.momentum, l2=self.l2, average=self.average, clip=clipping(self.clip_kind, self.clip),
         )  # fmt: skip
 
+    def onnx_bytes(self) -> bytes:
+        """Return the fitted classifier, its scaling included, as an ONNX graph. Needs the package onnx."""
+        from assay.training.private.export import dense_onnx
+
+        check_is_fitted(self)
+        return dense_onnx(self._scaling, self._net.layers, self.n_features_in_, self.classes_)
+
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return scores (n, k) of the classes, or (n,) of the second one when there are two."""
         check_is_fitted(self)

@@ -51,9 +51,14 @@ class Scaling:
         return x if self.row_norm is None else _shortened(x, length, stretch=self.unit_rows)
 
     def _cosines(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        turns, offsets = self.turns(x.shape[1])
+        return np.asarray(np.sqrt(2 / self.features) * np.cos(x @ turns + offsets))
+
+    def turns(self, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the public frequencies (width, features) and offsets (features,) of the random cosines."""
         rng = stream(0, "random-features")
-        turns = rng.standard_normal((x.shape[1], self.features)) * self.gamma
-        return np.asarray(np.sqrt(2 / self.features) * np.cos(x @ turns + rng.uniform(0, 2 * np.pi, self.features)))
+        frequencies = rng.standard_normal((width, self.features)) * self.gamma
+        return frequencies, rng.uniform(0, 2 * np.pi, self.features)
 
     def describe(self) -> dict[str, object]:
         """Return the scaling as plain data."""

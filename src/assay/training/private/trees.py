@@ -100,6 +100,13 @@ class DPBoostedTreesClassifier(PrivateClassifier):
         )  # fmt: skip
         return self
 
+    def onnx_bytes(self) -> bytes:
+        """Return the fitted classifier as an ONNX graph. Needs the package onnx."""
+        from assay.training.private.export import trees_onnx
+
+        check_is_fitted(self)
+        return trees_onnx(self.features_, self.thresholds_, self.values_, self.n_features_in_, self.classes_)
+
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return scores (n, k), or (n,) of the second class when there are two."""
         check_is_fitted(self)
