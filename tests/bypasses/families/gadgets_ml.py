@@ -1,6 +1,6 @@
 """Calls of names in machine-learning packages that run code, build a library, or read a second stage."""
 
-from .case import P4, Case, apply, call, u
+from .case import P4, Case, apply, call, stack_global, u
 
 NAMES = """torch.utils.collect_env:run torch.utils._config_module:ConfigModule.load_config torch._dynamo.guards:GuardBuilder.get
 torch.fx.experimental.symbolic_shapes:ShapeEnv.evaluate_guards_expression torch.jit.unsupported_tensor_ops:execWrapper
@@ -20,8 +20,23 @@ cloudpickle.cloudpickle:subimport nltk:download nltk.app:chartparser asteval:Int
 unknown_package_q.core:Model""".split()
 
 
+CODE = u("import os\nos.system('true')")
+NORM = stack_global("scipy.stats._continuous_distns", "norm_gen")
+TABLE = stack_global("statsmodels.base.data", "PandasData")
+# Classes that models really hold, but that run a text of their state when it is set.
+STATES = {
+    "distribution-template": P4 + NORM + b")\x81}" + u("_parse_arg_template") + CODE + b"sb.",
+    "distribution-template-old": P4 + stack_global("copyreg", "_reconstructor") + NORM + stack_global("builtins", "object") + b"N\x87R}" + u("_parse_arg_template") + CODE + b"sb.",
+    "distribution-template-first": P4 + NORM + b")\x81}" + u("_parse_arg_template") + CODE + b"sb}" + u("_parse_arg_template") + u("") + b"sb.",
+    "distribution-template-calls": P4 + NORM + b")\x81}" + u("_parse_arg_template") + u("def _parse_args(self, a=print()):\n    return (), 0, 1\n") + b"sb.",
+    "formula": P4 + TABLE + b")\x81}(" + u("restore_design_info") + b"\x88" + u("formula") + u("y ~ __import__('os').system('true')") + b"ub.",
+    "formula-call": P4 + TABLE + b")\x81}" + u("formula") + u("y ~ eval(x)") + b"sb.",
+    "formula-attribute": P4 + TABLE + b")\x81}" + u("formula") + u("y ~ np.f2py.crackfortran.myeval(x)") + b"sb.",
+}  # fmt: skip
+
+
 def cases() -> list[Case]:
-    made = []
+    made = [Case("gadget-ml", f"state-{n}", f"state-{n}.pkl", d) for n, d in STATES.items()]
     for text in NAMES:
         module, _, name = text.partition(":")
         made.append(Case("gadget-ml", text, text.replace(":", ".") + ".pkl", call(module, name, "true")))

@@ -109,6 +109,8 @@ BOMB = {
     "memo": P4 + b"Nr\xff\xff\xff\x7f.",
     "binbytes8": P4 + b"\x8e" + struct.pack("<Q", 1 << 40) + b"x.",
     "hash": P4 + b"})" + b"2\x86" * 60 + b"Ns.",
+    "bytes-of-number": P4 + stack_global("builtins", "bytes") + b"\x8a\x06" + b"\0" * 5 + b"\x10\x85R.",
+    "list-of-range": call("builtins", "list", apply("builtins", "range", b"\x8a\x06" + b"\0" * 5 + b"\x10")),
 }
 SCANNERS = {
     "assay": ("assay.artifacts.scan", "scan"),
