@@ -32,10 +32,11 @@ _path = click.Path(path_type=Path)
 )  # fmt: skip
 @click.option("--report", type=_path, default=Path("report.html"), show_default=True, help="Report to write.")
 @click.option("--isolation", default="auto", show_default=True, help="Sandbox engine of the fits; 'none': unconfined.")
+@click.option("--fix", is_flag=True, help="Also try what would lower membership inference, and what each remedy costs.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 def assess(
     output: Output, model: str, train_file: Path, test_file: Path, contract: Path, recipe: str, goals: tuple[str, ...],
-    profile: str, keys: tuple[str, ...], report: Path, isolation: str, seed: int,
+    profile: str, keys: tuple[str, ...], report: Path, isolation: str, fix: bool, seed: int,
 ) -> int:  # fmt: skip
     """Attack MODEL and measure what the attacks reach.
 
@@ -43,11 +44,13 @@ def assess(
     endpoint of the Open Inference Protocol (http://HOST/v2/models/NAME). Goals: quality, evasion, membership,
     extraction, poisoning. Exit 3 when one could not be measured.
     """
-    from assay.cli.show import show_measures
+    from assay.cli.show import show_fix, show_measures
     from assay.flows.assess import assess_files
 
-    found = assess_files(
+    found, fixed = assess_files(
         model, train_file, test_file, contract, recipe=recipe, goals=goals, profile=profile, keys=keys, report=report,
-        engine=isolation, seed=seed, progress=lambda goal: output.stage("assess", "working", goal),
+        engine=isolation, fix=fix, seed=seed, progress=lambda goal: output.stage("assess", "working", goal),
     )  # fmt: skip
+    if fixed is not None:
+        return show_fix(output, found.evidence, fixed, f"report: {report}")
     return show_measures(output, found.evidence, f"report: {report}")

@@ -11,6 +11,7 @@ from assay.core.finding import Severity
 from assay.core.measure import Verdict
 
 if TYPE_CHECKING:
+    from assay.flows.fix import Fix
     from assay.flows.monitor import Watch
     from assay.registry.gate import GateReport
 
@@ -28,6 +29,18 @@ def show_measures(output: Output, items: Sequence[Evidence], closing: str) -> in
     """Print several pieces of evidence and a closing line; return 0, or 3 when something was not checked."""
     output.document({"evidence": [item.to_json() for item in items]})
     _tables(output, items)
+    output.text(closing)
+    return 3 if any(item.not_checked for item in items) else 0
+
+
+def show_fix(output: Output, items: Sequence[Evidence], fix: Fix, closing: str) -> int:
+    """Print evidence, the table of remedies and the conclusion; return 0, or 3 when something was not checked."""
+    from assay.flows.fix import HEADS
+
+    output.document({"evidence": [item.to_json() for item in items], "fix": fix.to_json()})
+    _tables(output, items)
+    output.table(HEADS, fix.rows(), title="\nWhat would help")
+    output.text(fix.closing())
     output.text(closing)
     return 3 if any(item.not_checked for item in items) else 0
 

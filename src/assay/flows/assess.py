@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from assay.assessment.assessment import Assessment
 from assay.assessment.assessment import assess as attack
 from assay.contract.contract import Contract, Kind
 from assay.contract.encode import encode, labels
+from assay.contract.region import Region
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_file
+from assay.core.errors import SettingError
 from assay.core.evidence import Evidence, Subject
 from assay.data.sources import read_table
 from assay.data.validity import check_validity, voids
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from assay.contract.region import Region
+    from assay.flows.fix import Fix
     from assay.models.refit import Refit
     from assay.training.refit import IsolatedRefit
 
@@ -72,15 +75,19 @@ def assess_files(
     report: Path | None = None,
     engine: str = "auto",
     seed: int = 0,
+    fix: bool = False,
     clock: Clock = system_clock,
     progress: Callable[[str], None] | None = None,
-) -> Assessment:
+) -> tuple[Assessment, Fix | None]:
     """Assess a model file or endpoint on two tables, and write ``report`` when it is named.
 
-    recipe: ``file.py:function``. keys: of the endpoint; several are one attacker's accounts.
+    recipe: ``file.py:function``. keys: of the endpoint; several are one attacker's accounts. fix: also try what would
+    lower membership inference (``flows.fix``), for which a recipe is needed. Raises SettingError without one.
     """
     from assay.flows.report import assessment_report
 
+    if fix and not recipe:
+        raise SettingError("a fix needs the recipe", where="--fix", remedy="Give --recipe file.py:function")
     described = Contract.read(contract)
     refit = shadow_fits(recipe, described, engine=engine) if recipe else None
     about = (Subject(Path(model).name, digest_file(model)),) if Path(model).is_file() else ()
@@ -89,9 +96,32 @@ def assess_files(
         train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
         profile=profile, goals=goals, seed=seed, subjects=about, clock=clock, progress=progress,
     )  # fmt: skip
+    fixed = _fix(recipe, described, (train, test), engine, profile, seed, progress) if fix else None
+    if fixed is not None:
+        found = Assessment(found.evidence, (*found.curves, fixed.curve()), (*found.exhibits, fixed.listing()))
     if report is not None:
         assessment_report(report, found, title=Path(model).name, made=clock())
-    return found
+    return found, fixed
+
+
+def _fix(
+    recipe: str,
+    contract: Contract,
+    tables: tuple[Path, Path],
+    engine: str,
+    profile: str,
+    seed: int,
+    progress: Callable[[str], None] | None,
+) -> Fix:
+    from assay.flows.fix import fix_privacy
+
+    read = [read_table(path) for path in tables]
+    train, test = ((encode(contract, t), labels(contract, t)) for t in read)
+    base = shadow_fits(recipe, contract, engine=engine)
+    return fix_privacy(
+        lambda variant: replace(base, variant=variant), train, test, Region.of(contract), profile=profile, seed=seed,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _target(model: str, contract: Contract, keys: Sequence[str]) -> Predictor:

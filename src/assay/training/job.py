@@ -77,12 +77,12 @@ def refit(
     columns: Sequence[str] = (),
     categorical: Sequence[int] = (),
     fewest: int | None = None,
-    settings: Mapping[str, object] | None = None,
+    variant: Mapping[str, object] | None = None,
 ) -> NDArray[np.float64]:
     """Return the probabilities (k, q, classes) that k fresh fits of the recipe give to ``queries`` (q, d).
 
     sets: for each fit, the rows of x (n, d) it sees and their labels. One job does all fits. fewest: as in
-    ``models.refit.Refit``. settings: values for settings of the recipe's estimator, in place of its own.
+    ``models.refit.Refit``. variant: of the recipe's estimator, as ``training.variants`` reads it.
     """
     import numpy as np
 
@@ -102,7 +102,7 @@ def refit(
                 "columns": list(columns),
                 "categorical": list(categorical),
                 "fewest": fewest,
-                "settings": dict(settings or {}),
+                "variant": dict(variant or {}),
             }
             _run(task, space, draft, (data, *recipe_files(recipe)), engine, limits)
         answer: NDArray[np.float64] = np.load(output / "probabilities.npy", allow_pickle=False)

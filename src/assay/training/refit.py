@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class IsolatedRefit:
     """Fresh fits of a recipe (``file.py:function``), all in one sandboxed job; a ``models.refit.Refit``.
 
-    classes: number of classes (0: from the labels). columns, categorical: as in ``job.train``. settings: values for
-    settings of the recipe's estimator, in place of its own.
+    classes: number of classes (0: from the labels). columns, categorical: as in ``job.train``. variant: of the
+    recipe's estimator, as ``training.variants`` reads it.
     """
 
     recipe: str
@@ -33,7 +33,7 @@ class IsolatedRefit:
     classes: int = 0
     columns: Sequence[str] = ()
     categorical: Sequence[int] = ()
-    settings: Mapping[str, object] = field(default_factory=dict)
+    variant: Mapping[str, object] = field(default_factory=dict)
 
     def probabilities(
         self, sets: Sets, x: NDArray[Any], queries: NDArray[Any], *, seed: int, fewest: int | None = None
@@ -41,7 +41,7 @@ class IsolatedRefit:
         """Return the probabilities (k, q, classes) that k fits give to ``queries`` (q, d).
 
         sets: for each fit, the rows of ``x`` (n, d) that it sees and their labels; fewest: as in ``models.refit.Refit``.
-        Raises DataError, UnsupportedError (the recipe has none of the settings) or JobError.
+        Raises DataError, UnsupportedError (the variant does not fit the recipe) or JobError.
         """
         if not sets or any(len(labels) == 0 for _, labels in sets):
             raise DataError("there is nothing to fit again on", remedy="Give one or more sets of rows")
@@ -50,5 +50,5 @@ class IsolatedRefit:
             return refit(
                 self.recipe, list(sets), x, queries, classes=classes, work=Path(work).resolve(),
                 seed=seed % 2**31, engine=self.engine, limits=self.limits, columns=self.columns, categorical=self.categorical,
-                fewest=fewest, settings=self.settings,
+                fewest=fewest, variant=self.variant,
             )  # fmt: skip

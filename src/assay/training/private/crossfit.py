@@ -34,12 +34,14 @@ class CrossFitted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, x: Any, y: Any) -> CrossFitted:
         """Fit the copies and distil them; x (n, d), y (n,). Raises DataError for fewer rows than folds."""
-        if not (isinstance(self.folds, int) and self.folds >= 2 and isinstance(self.views, int) and self.views >= 1):
+        if self.folds < 2 or self.views < 1:
             raise SettingError("folds must be 2 or more and views 1 or more", where="CrossFitted")
         x, y = validate_data(self, x, y, ensure_all_finite="allow-nan")
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(x) < self.folds:
-            raise DataError(f"{len(x)} rows cannot be split into {self.folds} folds", remedy="Give more rows, or fewer folds")
+            raise DataError(
+                f"{len(x)} rows cannot be split into {self.folds} folds", remedy="Give more rows, or fewer folds"
+            )
         soft = np.zeros((len(x), len(self.classes_)))
         for view in range(self.views):
             seed = None if self.random_state is None else self.random_state + view
