@@ -91,7 +91,8 @@ class RobustBoostedTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each row, (n,)."""
         best = self.predict_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_)[best]
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
 
     def _boost(self, builder: TreeBuilder, output: int, held: Reach, positive: NDArray[np.bool_]) -> float:
         """Add the trees of one output to ``builder``; return the score they start from."""
