@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ASKS = 2
 _SHORTEST = 1e-3
+_POWERS = (1.0, 0.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class CAPGD(
     After Simonetto, Ghamizi & Cordy 2024 (CAPGD, an adaptive projected gradient with repair). The walk goes on from rows
     before repair, so that integers and categories move when many small steps have added up; categories without
     order get a random other code now and then, since their codes have no slope. Steps halve where the loss has
-    stopped falling, and double where it falls each time; a walk that has come to rest sets out from a random row.
+    stopped falling, and the walk is taken up from its best row; they double where it falls each time. Directions take
+    turns between the gradient, its root and its sign, since columns of very different scales hide one another.
     """
 
     max_queries: int = setting(400, Within(20, None), "Hard budget of rows for each sample, gradients included.")
@@ -44,36 +46,40 @@ class CAPGD(
     def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:  # noqa: ARG002
         """Step, repair and ask, until success or the budget's end, then bring what is found nearer."""
         white, n, found = oracle.white_box(), len(oracle.x0), live
-        oracle.reserve = min(self.max_queries // 3, 20 + 2 * int(oracle.region.mutable.sum()))
-        free, fixed = oracle.x0.copy(), oracle.x0.copy()
+        oracle.reserve = min(self.max_queries // 4, 20 + 2 * int(oracle.region.mutable.sum()))
+        free, fixed, top = (oracle.x0.copy() for _ in range(3))
         way, best = np.zeros_like(free), np.full(n, np.inf)
         length, falls, turn = np.full(n, self.step), np.zeros(n, dtype=np.intp), 0
         while len(live := live[np.isinf(oracle.distance[live]) & (oracle.left[live] >= _ASKS)]):
             margin, slope = _slope(oracle, white, fixed[live], live)
-            better = margin < best[live]
-            best[live] = np.where(better, margin, best[live])
-            falls[live] += better
-            way[live] = self.momentum * way[live] + (1 - self.momentum) * self._direction(oracle, slope)
+            better = live[margin < best[live]]
+            falls[better] += 1
+            top[better], best[live] = fixed[better], np.minimum(margin, best[live])
+            power = _POWERS[turn // self.check % len(_POWERS)]
+            way[live] = self.momentum * way[live] + (1 - self.momentum) * self._direction(oracle, slope, power)
             free[live], fixed[live] = self._stepped(oracle, free[live], way[live], length[live], live, generator)
             oracle.wrong(fixed[live], live)
             turn += 1
-            if turn % self.check == 0:
-                often = falls[live] >= self.check - 1
-                length[live] *= np.where(often, 2.0, np.where(falls[live] < 0.5 * self.check, 0.5, 1.0))
-                falls[live] = 0
-                self._restart(oracle, live[length[live] < _SHORTEST * self.step], free, fixed, best, length, generator)
+            if turn % self.check:
+                continue
+            often, seldom = falls[live] >= self.check - 1, falls[live] < 0.5 * self.check
+            length[live] *= np.where(often, 2.0, np.where(seldom, 0.5, 1.0))
+            back = live[seldom]
+            free[back], fixed[back], way[back] = top[back], top[back], 0.0
+            falls[live] = 0
+            self._restart(oracle, live[length[live] < _SHORTEST * self.step], free, fixed, best, length, generator)
         oracle.reserve = 0
         shorten(oracle, found)
 
-    def _direction(self, oracle: Oracle, slope: Array) -> Array:
-        """Return the step of length one that lowers the margin most, (k, d), in scaled units, in the attack's norm."""
+    def _direction(self, oracle: Oracle, slope: Array, power: float) -> Array:
+        """Return a step of length one that lowers the margin, (k, d), in scaled units: the slope to a power by value."""
         scaled: Array = -np.nan_to_num(slope) * oracle.region.scale * (oracle.region.mutable & ~oracle.region.category)
-        if self.norm == "linf":
-            return np.sign(scaled)
-        if self.norm != "l2":
+        if self.norm in ("l1", "l0", "cost"):
             # One value at a time would be the steepest in L1; the largest few share the step.
             cut = np.quantile(np.abs(scaled), 0.75, axis=1, keepdims=True)
             scaled = np.where(np.abs(scaled) >= cut, scaled, 0.0)
+        power = 0.0 if self.norm == "linf" else power
+        scaled = np.sign(scaled) * np.where(scaled != 0, np.abs(scaled), 1.0) ** power
         scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
         return scaled
 

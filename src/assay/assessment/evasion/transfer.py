@@ -30,7 +30,7 @@ _MOST_ROWS = 20_000
 class Transfer(
     EvasionAttack,
     name="transfer",
-    techniques=("AML.T0015", "AML.T0043.002", "AML.T0005"),
+    techniques=("AML.T0015", "AML.T0043.002", "AML.T0005.001"),
     mitigations=("AML.M0002", "AML.M0003", "AML.M0004"),
 ):
     """Fit a surrogate to the model's answers around the samples, attack it with HopSkipJump, and verify on the model.
