@@ -53,7 +53,7 @@ def proved(k: int, n: int, shares: Array, alpha: float) -> NDArray[np.bool_]:
     return chain
 
 
-def within_reach(k: int, n: int, most: int, share: float, alpha: float, *, giving_up: float = 0.01) -> bool:
+def within_reach(k: int, n: int, most: int, share: float, alpha: float, *, giving_up: float = 0.05) -> bool:
     """Return whether going on to ``most`` trials may still show that the true share exceeds ``share``.
 
     False when even the highest true share that the trials so far leave open, at level ``giving_up``, would not be

@@ -56,6 +56,9 @@ class Smoothing(Certificate, name="smoothing", mitigations=("AML.M0003",)):
     first: int = setting(100, Within(10, None), "Noisy rows that pick the class, before the others.")
     alpha: float = setting(0.001, Within(0.0, 0.5, open_low=True, open_high=True), "Chance that a row's radius fails.")
     method: str = setting("sequential", OneOf(("sequential", "fixed")), "How samples are drawn.")
+    giving_up: float = setting(
+        0.05, Within(0.0, 0.5, open_low=True), "Chance to give up a radius that more samples might have shown."
+    )
     step: float = setting(0.25, Within(0.0, 5.0, open_low=True), "Distance of the radii of interest, in sigma.")
     reach: float = setting(3.0, Within(0.0, 6.0, open_low=True), "Largest radius of interest, in sigma.")
 
@@ -117,7 +120,9 @@ class Smoothing(Certificate, name="smoothing", mitigations=("AML.M0003",)):
             k, n = k + int(ask.counts(more)[label]), n + more
             done = max(done, int(proved(k, n, shares, self.alpha).sum()))
             ahead = -(-done // _FINE) * _FINE
-            if done == len(grid) or not within_reach(k, n, self.samples, float(shares[ahead]), self.alpha):
+            if done == len(grid) or not within_reach(
+                k, n, self.samples, float(shares[ahead]), self.alpha, giving_up=self.giving_up
+            ):
                 return (self.sigma * float(grid[done - 1]) if done else 0.0), n
             due = max(n * _GROWTH, n + _LEAST)
 
