@@ -170,6 +170,7 @@ def other_formats() -> dict[str, bytes]:
         "behind.lgb.txt": b"tree\nversion=v4\nnum_class=1\n\nend of trees\n" + EVIL,
         "xgboost.model": call("xgboost.core", "Booster", call("os", "system", "true")[2:-1]),
         "promise.rds": PROMISE, "promise.rds.gz": gzip.compress(PROMISE, mtime=0), "call.rda": b"RDX3\n" + PROMISE,
+        "object-array.msgpack": b"\x81\xa1w\x82\xc4\x04kind\xc4\x01O\xc4\x04data\xc4" + bytes([len(EVIL)]) + EVIL,
         "lite.tflite": tflite("FlexReadFile"), "lite-custom.tflite": tflite("EvilCustomOp"),
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from assay.artifacts.formats.text import JsonCheck, nodes
 from assay.artifacts.reader import CODE_EXECUTION, Inspection
@@ -39,29 +40,43 @@ class KerasConfig(JsonCheck, name="keras-config", techniques=(CODE_EXECUTION,)):
     def check(self, document: dict[str, object], where: str, inspection: Inspection) -> None:
         """Report every node that loads code or names something that is not Keras's own."""
         for path, node in nodes(document):
-            name, module = node.get("class_name"), node.get("module")
-            place = f"{where}!{path}"
-            if isinstance(name, str) and name.rpartition(".")[2].rpartition(">")[2] in _CODE_CLASSES:
-                text = f"the layer {name!r} carries code that is run when the model is loaded or used"
-                inspection.report("keras-code-layer", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
-            if isinstance(module, str) and not _OWN_MODULE.fullmatch(module) and module != "builtins":
-                text = f"the module {module!r} is imported when the model is loaded"
-                inspection.report("keras-foreign-module", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
-            function = name == "function" and str(node.get("config")) not in _FUNCTIONS
-            plain = name is None or str(name) in {"function", "tuple", "list", "dict", "int", "float", "slice"}
-            if function or (module == "builtins" and not plain) or _is_function(module, name):
-                text = f"loading resolves the function {node.get('config')!r}"
-                inspection.report("keras-function", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
-            if isinstance(module, str) and str(name) in {"get_file", "load_model", "get_source_inputs"}:
-                text = f"loading calls {module}.{name}"
-                inspection.report("keras-foreign-module", Severity.CRITICAL, text, place, CODE_EXECUTION, _REMEDY)
-            vocabulary = node.get("vocabulary")
-            if isinstance(vocabulary, str) and vocabulary:
-                text = f"loading reads the file {vocabulary!r}"
-                inspection.report("keras-reads-file", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
-            if node.get("registered_name") and not module and isinstance(name, str):
-                text = f"the layer {name!r} is looked up in a registry of custom code"
-                inspection.report("keras-custom-object", Severity.HIGH, text, place, CODE_EXECUTION, _REMEDY)
+            for rule, severity, text in _said(node):
+                inspection.report(rule, severity, text, f"{where}!{path}", CODE_EXECUTION, _REMEDY)
+
+
+def _said(node: dict[str, object]) -> Iterator[tuple[str, Severity, str]]:
+    """Yield (rule, severity, message) of what loading one record would do."""
+    name, module = node.get("class_name"), node.get("module")
+    if isinstance(name, str) and name.rpartition(".")[2].rpartition(">")[2] in _CODE_CLASSES:
+        yield (
+            "keras-code-layer",
+            Severity.CRITICAL,
+            f"the layer {name!r} carries code that is run when the model is loaded or used",
+        )
+    if isinstance(module, str):
+        yield from _of_module(module, str(name))
+    if _resolves(node, module, name):
+        yield "keras-function", Severity.HIGH, f"loading resolves the function {node.get('config')!r}"
+    vocabulary = node.get("vocabulary")
+    if isinstance(vocabulary, str) and vocabulary:
+        yield "keras-reads-file", Severity.HIGH, f"loading reads the file {vocabulary!r}"
+    if node.get("registered_name") and not module and isinstance(name, str):
+        yield "keras-custom-object", Severity.HIGH, f"the layer {name!r} is looked up in a registry of custom code"
+
+
+def _of_module(module: str, name: str) -> Iterator[tuple[str, Severity, str]]:
+    if not _OWN_MODULE.fullmatch(module) and module != "builtins":
+        yield "keras-foreign-module", Severity.CRITICAL, f"the module {module!r} is imported when the model is loaded"
+    if name in {"get_file", "load_model", "get_source_inputs"}:
+        yield "keras-foreign-module", Severity.CRITICAL, f"loading calls {module}.{name}"
+
+
+def _resolves(node: dict[str, object], module: object, name: object) -> bool:
+    """Return whether loading looks up a function that is none of Keras's losses, metrics and activations."""
+    if name == "function":
+        return str(node.get("config")) not in _FUNCTIONS
+    plain = name is None or str(name) in {"tuple", "list", "dict", "int", "float", "slice"}
+    return (module == "builtins" and not plain) or _is_function(module, name)
 
 
 def _is_function(module: object, name: object) -> bool:
