@@ -56,7 +56,8 @@ class PrivateTrainer:
         self.module, self.rows, self.steps, self.rate, self.delta = module, rows, steps, rate, delta
         self.sigma = sigma_for(epsilon, delta, rate, steps) if sigma is None else float(sigma)
         self.clip = clip or Flat(1.0)
-        self.gradients = Gradients(module, loss or _cross_entropy, way=way)
+        self.loss: Loss = loss or _cross_entropy
+        self.gradients = Gradients(module, self.loss, way=way)
         self._parameters = list(self.gradients.parameters.values())
         self.optimizer = (optimizer or (lambda held: torch.optim.SGD(held, 0.1)))(self._parameters)
         self._seed = seed

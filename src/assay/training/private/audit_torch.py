@@ -1,0 +1,91 @@
+"""The audit of a torch training: one extra training on the rows and the canaries that coins let in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, vmap
+
+from assay.core.errors import DataError, SettingError
+from assay.training.private.audit import Audited, Auditor, Canaries, coins
+from assay.training.private.clipping import PerLayer
+from assay.training.private.torch_trainer import PrivateTrainer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Array: TypeAlias = NDArray[np.floating[Any]]
+
+
+def audit_torch(
+    make: Callable[[], PrivateTrainer],
+    x: Tensor,
+    y: Tensor,
+    canaries: tuple[Tensor, Tensor],
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Audited:
+    """Train what ``make`` returns on (x, y) and on canaries by fair coins; return what the run shows about its claim.
+
+    make: a fresh trainer, its module without dropout. canaries: rows (m, ...) and targets (m, ...), best such that their
+    gradients are long and unlike each other, as mislabelled or random inputs are. Per-row gradients are computed again by
+    ``torch.func``, each by itself. Raises SettingError for fewer than two canaries, DataError for dropout.
+    """
+    extra_x, extra_y = canaries
+    if len(extra_x) < 2 or len(extra_x) != len(extra_y):
+        raise SettingError("an audit needs 2 canaries or more, each with a target")
+    kinds = (torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d, torch.nn.AlphaDropout)
+    if any(isinstance(layer, kinds) for layer in make().module.modules()):
+        raise DataError("dropout makes gradients that cannot be computed again", remedy="Audit without dropout")
+    included = coins(len(extra_x), seed=seed)
+    table = np.concatenate([np.arange(len(x)), len(x) + np.flatnonzero(included)])
+    rows, targets = torch.cat([x, extra_x]), torch.cat([y, extra_y])
+    trainer = make()
+    sizes = _layer_sizes(trainer) if isinstance(trainer.clip, PerLayer) else []
+    auditor = Auditor(
+        _reference(trainer, rows, targets), table, Canaries(len(x) + np.arange(len(extra_x)), included),
+        sigma=trainer.clip.noise_share(trainer.sigma), rate=trainer.rate, layers=sizes,
+    )  # fmt: skip
+    trainer.fit(rows[table], targets[table], observer=auditor)
+    return auditor.result(trainer.claim.epsilon.high, trainer.delta, confidence=confidence, seed=seed)
+
+
+def _reference(trainer: PrivateTrainer, rows: Tensor, targets: Tensor) -> Callable[[Array, NDArray[np.intp]], Array]:
+    """Return the function that gives every row's whole gradient by torch.func, in float64."""
+    shapes = {name: p.shape for name, p in trainer.gradients.parameters.items()}
+    module, loss = trainer.module, trainer.loss
+    rest = {n: p.detach().double() for n, p in module.named_parameters() if n not in shapes}
+    wide = rows.double() if rows.is_floating_point() else rows
+
+    def one(parameters: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
+        return loss(functional_call(module, {**rest, **parameters}, (a[None],)), b[None]).sum()
+
+    each = vmap(grad(one), in_dims=(None, 0, 0))
+
+    def gradients(weights: Array, chosen: NDArray[np.intp]) -> Array:
+        if not len(chosen):
+            return np.zeros((0, len(weights)))
+        flat, parameters, start = torch.from_numpy(np.asarray(weights, np.float64)), {}, 0
+        for name, shape in shapes.items():
+            parameters[name] = flat[start : start + shape.numel()].view(shape)
+            start += shape.numel()
+        index = torch.from_numpy(chosen)
+        found = each(parameters, wide[index], targets[index])
+        made: Array = torch.cat([g.reshape(len(chosen), -1) for g in found.values()], 1).detach().numpy()
+        return made
+
+    return gradients
+
+
+def _layer_sizes(trainer: PrivateTrainer) -> list[int]:
+    """Return the number of weights of each layer, in the order of the parameters."""
+    sizes: dict[str, int] = {}
+    for name, p in trainer.gradients.parameters.items():
+        owner = name.rpartition(".")[0]
+        sizes[owner] = sizes.get(owner, 0) + p.numel()
+    return list(sizes.values())

@@ -1,0 +1,67 @@
+"""The audit of torch trainings: honest ones pass, and noise or clipping that is less than claimed is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from assay.core.errors import DataError, SettingError
+from assay.training.private.audit_torch import audit_torch
+from assay.training.private.clipping import Flat, PerLayer
+from assay.training.private.torch_trainer import PrivateTrainer
+
+
+def data():
+    x, y = load_digits(n_class=4, return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = torch.tensor(x[:200, ::4] / 8 - 1, dtype=torch.float32)
+    extra = torch.tensor(np.sign(rng.normal(size=(30, 16))), dtype=torch.float32)
+    return rows, torch.tensor(y[:200]), (extra, torch.tensor(rng.integers(0, 4, 30)))
+
+
+class Louder(Flat):
+    def factors(self, squares, bound):
+        return np.ones((len(squares), 1), np.float32)
+
+    def describe(self):
+        return {"kind": "flat", "bound": self.bound}
+
+
+class Quieter(Flat):
+    calls = 0
+
+    def noise_share(self, sigma):
+        # The trainer asks second: its noise is half of what the auditor was told.
+        Quieter.calls += 1
+        return sigma if Quieter.calls % 2 else sigma / 2
+
+
+def trainer(clip, rate=0.4, layers=()):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), *layers, nn.Linear(8, 4))
+    return PrivateTrainer(module, rows=200, steps=25, rate=rate, epsilon=4.0, clip=clip)
+
+
+@pytest.mark.parametrize("clip", [Flat(0.5), PerLayer(0.5)])
+@pytest.mark.parametrize("rate", [0.4, 1.0])
+def test_honest_trainings_pass(clip, rate):
+    found = audit_torch(lambda: trainer(clip, rate), *data())
+    assert not found.failed
+    assert found.lower <= found.claimed
+
+
+@pytest.mark.parametrize(("clip", "check"), [(Louder(0.5), "clip"), (Quieter(0.5), "noise-size")])
+def test_planted_bugs_are_found(clip, check):
+    Quieter.calls = 0
+    assert check in audit_torch(lambda: trainer(clip), *data()).failed
+
+
+def test_what_cannot_be_audited_is_refused():
+    x, y, (extra, labels) = data()
+    with pytest.raises(SettingError):
+        audit_torch(lambda: trainer(Flat(0.5)), x, y, (extra[:1], labels[:1]))
+    with pytest.raises(DataError):
+        audit_torch(lambda: trainer(Flat(0.5), layers=(nn.Dropout(0.5),)), x, y, (extra, labels))
