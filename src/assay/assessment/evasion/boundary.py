@@ -36,7 +36,7 @@ class Boundary(
     candidates: int = setting(10, Within(1, None), "Sideways steps asked at once.")
     sideways: float = setting(0.2, Within(0, 1, open_low=True), "First sideways step, of the distance.")
     towards: float = setting(0.1, Within(0, 1, open_low=True), "First step towards the sample, of the distance.")
-    tries: int = setting(100, Within(1, None), "Most random points tried to find a first wrong row.")
+    tries: int = setting(300, Within(1, None), "Most random points tried to find a first wrong row.")
 
     def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:
         """Find a wrong row for each sample, then walk until the budget's end."""

@@ -47,13 +47,14 @@ def start(oracle: Oracle, live: Index, first: Index, generator: np.random.Genera
 
 
 def _anywhere(oracle: Oracle, owner: Index, pool: Array, generator: np.random.Generator) -> Array:
-    """Return a feasible row for each of ``owner`` (m,): every other one drawn from the ranges, else part of a row known."""
+    """Return a feasible row for each of ``owner`` (m,): one in three drawn from the ranges, else part of a row known."""
     x0 = oracle.x0[owner]
     rows = oracle.region.sample(x0, generator)
-    odd = np.flatnonzero(np.arange(len(owner)) % 2)
-    other = pool[generator.integers(0, len(pool), len(odd))]
-    taken = generator.random(other.shape) < generator.random((len(odd), 1))
-    rows[odd] = oracle.region.project(np.where(taken, other, x0[odd]), x0[odd])
+    part = np.flatnonzero(generator.random(len(owner)) < 2.0 / 3.0)
+    other = pool[generator.integers(0, len(pool), len(part))]
+    # Mostly large parts: the more is taken over of another class, the likelier the row is taken for it.
+    taken = generator.random(other.shape) < np.sqrt(generator.random((len(part), 1)))
+    rows[part] = oracle.region.project(np.where(taken, other, x0[part]), x0[part])
     return rows
 
 
