@@ -57,6 +57,14 @@ class Mutable(str, Enum):
     FREE = "free"
 
 
+class Identifier(str, Enum):
+    """Whether a column tells who is described: by itself, together with others, or not."""
+
+    NO = "no"
+    QUASI = "quasi"
+    DIRECT = "direct"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One column. low, high: allowed range (None: unbounded), dates as ISO text in YAML, days in memory.
@@ -65,7 +73,8 @@ class Feature:
     allowed share of missing values (0: none may be missing). step: smallest change an attacker can make
     (0: any); cost: of changing it by one ``scale`` (the spread of the training data). constant: inference
     saw one value only. ordered: the order of the categories means something, so that a change counts the steps
-    between two of them, each one ``scale``. extra: fields of the YAML that this version does not know; they survive a round trip.
+    between two of them, each one ``scale``. identifier: whether others know the value and can find the person by it.
+    extra: fields of the YAML that this version does not know; they survive a round trip.
     """
 
     name: str
@@ -84,6 +93,7 @@ class Feature:
     scale: float = 1.0
     sensitive: bool = False
     slice: bool = False
+    identifier: Identifier = Identifier.NO
     description: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from assay.contract.contract import CONTRACT_VERSION, Contract, Feature, Kind, Mutable, Role, Target, Tensor
+from assay.contract.contract import CONTRACT_VERSION, Contract, Feature, Identifier, Kind, Mutable, Role, Target, Tensor
 from assay.contract.reading import Lines, parse_yaml
 from assay.contract.relations import Condition, Implication, OneHot, Relation
 from assay.core.errors import ContractError
@@ -105,7 +105,7 @@ def _given(value: Any, changed: Mapping[str, object]) -> dict[str, object]:
     for f in fields(value):
         item = changed.get(f.name, getattr(value, f.name))
         if item != f.default:
-            record[f.name] = item.value if isinstance(item, (Kind, Role, Mutable)) else item
+            record[f.name] = item.value if isinstance(item, (Kind, Role, Mutable, Identifier)) else item
     return record
 
 
@@ -239,9 +239,9 @@ def _many(read: Callable[[object, _Place], T]) -> Callable[[object, _Place], tup
     return read_all
 
 
-def _one_of(options: type[Kind | Role | Mutable]) -> Reader:
+def _one_of(options: type[Kind | Role | Mutable | Identifier]) -> Reader:
     def read(value: object, place: _Place) -> object:
-        text = "no" if value is False and options is Mutable else value
+        text = "no" if value is False and options in (Mutable, Identifier) else value
         for option in options:
             if option.value == text:
                 return option
@@ -273,6 +273,7 @@ _FEATURE: dict[str, Reader] = {
     "scale": _number,
     "sensitive": _flag,
     "slice": _flag,
+    "identifier": _one_of(Identifier),
     "description": _text,
 }
 _CONDITION: dict[str, Reader] = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.contract.contract import Contract, Feature, Kind, Mutable, Relation, Role, Target, Tensor
+from assay.contract.contract import Contract, Feature, Identifier, Kind, Mutable, Relation, Role, Target, Tensor
 from assay.core.canonical import canonical_bytes, parse
 from assay.core.errors import ContractError
 
@@ -34,6 +34,7 @@ def features(draw, name):
         max_null=draw(st.floats(0, 1)),
         mutable=draw(st.sampled_from(Mutable)),
         unique=draw(st.booleans()),
+        identifier=draw(st.sampled_from(Identifier)),
         scale=draw(st.floats(1e-6, 1e6)),
         description=draw(st.just("") | texts),
         extra=draw(
@@ -72,6 +73,11 @@ def test_words_are_taken_as_written():
     assert contract.target.classes == ("no", "yes")
     assert contract.columns[0].categories == ("no", "1", "01")
     assert contract.columns[0].mutable is Mutable.NO
+    contract = Contract.from_yaml(text.replace("mutable: no", "identifier: no"))
+    assert contract.columns[0].identifier is Identifier.NO
+    assert (
+        Contract.from_yaml(text.replace("mutable: no", "identifier: quasi")).columns[0].identifier is Identifier.QUASI
+    )
 
 
 def test_dates_are_iso_text():
