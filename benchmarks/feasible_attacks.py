@@ -7,7 +7,7 @@ any attack found at ten times the budget: what the contract itself lets through.
 
 No peer attacks trees under such rules; TabularBench (MOEVA, CAPGD) takes torch nets only, on Python 3.8.
 
-Usage: python benchmarks/feasible_attacks.py [--set NAME ...] [--rows 100] [--queries 2000] [--best] [--words 3]
+Usage: python benchmarks/feasible_attacks.py [--set NAME ...] [--model NAME ...] [--rows 100] [--queries 2000] [--best] [--words 3]
 Needs the data sets of ../shared/datasets and Assay with [dev]. One JSON line a result, then Markdown.
 """
 
@@ -38,18 +38,22 @@ SEED = 0
 ATTACKS = ("beam", "genetic", "hopskipjump", "simba")
 
 
-def models(x, y):
-    """Return the fitted models by name."""
+def models(x, y, wanted):
+    """Yield the fitted models that are wanted (none: all) by name."""
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from xgboost import XGBClassifier
 
-    yield "histgb", HistGradientBoostingClassifier(max_iter=150, random_state=SEED).fit(x, y)
-    yield (
-        "xgboost",
-        XGBClassifier(n_estimators=150, max_depth=6, learning_rate=0.1, n_jobs=1, random_state=SEED).fit(x, y),
-    )
-    yield "forest", RandomForestClassifier(100, min_samples_leaf=2, random_state=SEED, n_jobs=1).fit(x, y)
-    yield "mlp", mlp(x, y)
+    makers = {
+        "histgb": lambda: HistGradientBoostingClassifier(max_iter=150, random_state=SEED).fit(x, y),
+        "xgboost": lambda: XGBClassifier(
+            n_estimators=150, max_depth=6, learning_rate=0.1, n_jobs=1, random_state=SEED
+        ).fit(x, y),
+        "forest": lambda: RandomForestClassifier(100, min_samples_leaf=2, random_state=SEED, n_jobs=1).fit(x, y),
+        "mlp": lambda: mlp(x, y),
+    }
+    for name, make in makers.items():
+        if not wanted or name in wanted:
+            yield name, make()
 
 
 def mlp(x, y):
@@ -139,6 +143,7 @@ def made(name, queries):
 def main():
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--set", action="append", choices=list(CONTRACTS))
+    ask.add_argument("--model", action="append", choices=["histgb", "xgboost", "forest", "mlp"])
     ask.add_argument("--rows", type=int, default=100)
     ask.add_argument("--queries", type=int, default=2000)
     ask.add_argument("--best", action="store_true", help="also search with ten times the budget")
@@ -151,7 +156,7 @@ def main():
         box = Region.box(region.base_low, region.base_high, scale=region.scale)
         positive = contract.target.classes.index(contract.target.positive)
         known = x_train[y_train != positive][:200]
-        for kind, model in models(x_train, y_train):
+        for kind, model in models(x_train, y_train, options.model):
             said = predictor(model, classes=2).labels(x_test)
             fit = rules.violations(x_test).ok & (y_test == positive) & (said == y_test)
             rows = np.flatnonzero(fit)[: options.rows]
