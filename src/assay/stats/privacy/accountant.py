@@ -113,10 +113,8 @@ def delta(events: Events, epsilon: float, *, tolerance: float = 2.5e-4, grid: fl
         tilt = _delta_tilt(given, direction, epsilon, guess)
         up = _composed(given, h, direction, guess, upper, tilt)
         down = _composed(given, h, direction, guess, lower, tilt)
-        high = max(high, _delta_at(up, epsilon - up.shift) + up.error(epsilon - up.shift) + up.infinite)
-        low = max(
-            low, _delta_at(down, epsilon + down.shift) - down.error(epsilon) + down.infinite * (1 - down.infinite)
-        )
+        high = max(high, _delta_at(up, epsilon - up.shift, 1.0) + up.infinite)
+        low = max(low, _delta_at(down, epsilon + down.shift, -1.0) + down.infinite * (1 - down.infinite))
     return Bracket(max(0.0, float(min(low, high))), float(min(high, 1.0)), {"grid": float(h)})
 
 
@@ -255,10 +253,13 @@ def _curve(composed: Composed) -> _Curve:
     return _Curve(composed, a, b, middle, scale, 2 * len(losses) * unit + unit * tilt * float(np.ptp(losses)))
 
 
-def _delta_at(composed: Composed, epsilon: float) -> float:
+def _delta_at(composed: Composed, epsilon: float, sign: float) -> float:
+    """Return delta at ``epsilon`` with all of its error added (sign 1) or taken off (sign -1)."""
     curve = _curve(composed)
     j = int(np.searchsorted(composed.losses, epsilon, side="right"))
-    return max(0.0, curve.at(j, epsilon)) if j < len(composed.losses) else 0.0
+    inside = j < len(composed.losses)
+    value = max(0.0, curve.at(j, epsilon)) if inside else 0.0
+    return value + sign * (composed.error(epsilon) + (curve.slack(j) if inside else 0.0))
 
 
 def _upper_epsilon(composed: Composed, delta: float) -> tuple[float, dict[str, float]]:
