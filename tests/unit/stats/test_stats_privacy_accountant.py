@@ -158,7 +158,7 @@ def test_mixed_events_spend_more_than_each_alone():
     whole = epsilon(parts, 1e-6)
     assert whole.high > max(epsilon([part], 1e-6).high for part in parts[:2])
     assert whole.gap <= 5e-3
-    assert upper_epsilon(parts, 1e-6) == whole.high
+    assert whole.low <= upper_epsilon(parts, 1e-6) <= whole.high * 1.002
 
 
 @pytest.mark.parametrize(("case", "value"), KNOWN)
