@@ -7,10 +7,12 @@ import inspect
 import numpy as np
 
 from assay.assessment.evasion.autoattack import AutoAttack
+from assay.assessment.evasion.base import EvasionAttack
 from assay.assessment.evasion.hopskipjump import HopSkipJump
 from assay.assessment.evasion.pgd import PGD
 from assay.assessment.evasion.square import Square
 from assay.contract.region import Region
+from assay.core.discovery import named
 from assay.models.predictor import predictor
 
 # What ART's HopSkipJump spends on the same tables (2,370 rows a sample), so that distances are compared at equal queries.
@@ -35,7 +37,8 @@ def square_linf(predict_proba, x, y, eps, budget, seed):
 
 def hsj(predict_proba, x, y, norm, iters, init_eval, max_eval, low, high, seed):
     """HopSkipJump at the peers' iterations, within ART's number of queries."""
-    attack = HopSkipJump(max_queries=BUDGET, norm="l2" if norm == 2 else "linf", iterations=40, directions=60)
+    directions = init_eval if x.ndim > 2 else 60
+    attack = HopSkipJump(max_queries=BUDGET, norm="l2" if norm == 2 else "linf", iterations=40, directions=directions)
     return _run(attack, _model(predict_proba, x), x, y, seed, low, high)
 
 
@@ -71,3 +74,8 @@ def _torch(module):
             return self.inner(x)
 
     return predictor(Kept(), classes=10)
+
+
+def minimal(name, module, x, y, seed):
+    """An attack for the shortest displacement, by name, at its defaults."""
+    return _run(named(EvasionAttack, name)(), _torch(module), x, y, seed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.assessment.evasion.apgd_t import aims
 from assay.assessment.evasion.gradient import GradientAttack, Ground, Shortest, confirmed
-from assay.assessment.evasion.losses import margin
+from assay.assessment.evasion.losses import lead, margin
 from assay.assessment.evasion.norms import length, onto_plane
 from assay.assessment.evasion.pgd import random_start
 from assay.core.settings import OneOf, Within, setting
@@ -56,6 +56,8 @@ class FABT(GradientAttack, name="fab_t", techniques=("AML.T0043.000",), mitigati
     def _approach(self, ground: Ground, at: Index, best: Shortest, *, anywhere: bool) -> Index:
         """Walk to the boundary of the class that each position aims at; return the positions that are still right."""
         xp = ground.xp
+        # Any wrong label will do, unless the attack has targets, which have to beat all other classes.
+        loss = margin if ground.oracle.targets is None else lead
         delta = ground.nothing()[at]
         if anywhere and math.isfinite(ground.radius):
             delta = ground.bounded(random_start(ground, at), at)
@@ -64,7 +66,7 @@ class FABT(GradientAttack, name="fab_t", techniques=("AML.T0043.000",), mitigati
             if not len(at):
                 break
             rows = ground.rows(delta, at)
-            value, slope, reached = ground.climb_rows(rows, at, margin)
+            value, slope, reached = ground.climb_rows(rows, at, loss)
             far = best.see(rows, at, reached)
             if self.radius is not None and reached.any():
                 done = confirmed(ground, rows, at, reached & (ground.white.array(far)[:, 0] <= self.radius))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.intp]
 
+_FINEST = 3e-5
 _BLOCK_VALUES = 4_000_000
 
 
@@ -36,7 +37,7 @@ class HopSkipJump(
     norm: str = setting("l2", OneOf(("l2", "linf")), "Distance that is made small, in scaled units.")
     iterations: int = setting(40, Within(1, None), "Most steps along the boundary; the budget may end them first.")
     directions: int = setting(60, Within(2, None), "Directions of the first gradient estimate; grows with sqrt(step).")
-    tries: int = setting(100, Within(1, None), "Most random points tried to find a first wrong row.")
+    tries: int = setting(300, Within(1, None), "Most random points tried to find a first wrong row.")
 
     def search(self, oracle: Oracle, live: Index, first: Index, generator: np.random.Generator) -> None:
         """Find a wrong row for each sample, then shorten its distance step by step."""
@@ -82,9 +83,12 @@ class HopSkipJump(
 
 
 def _precision(oracle: Oracle) -> float:
-    """Return the relative width at which a search along a line stops: 0.01 / d^1.5 (L2) or 0.01 / d^2 (Linf)."""
+    """Return the relative width at which a search along a line stops: 0.01 / d^1.5 (L2) or 0.01 / d^2 (Linf).
+
+    Not below what single precision tells apart: for pixels finer searches cost queries and gain nothing.
+    """
     d = max(1, int(oracle.region.mutable.sum()))
-    return float(max(1e-7, 0.01 / d ** (1.5 if oracle.norm == "l2" else 2.0)))
+    return float(max(_FINEST, 0.01 / d ** (1.5 if oracle.norm == "l2" else 2.0)))
 
 
 def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
