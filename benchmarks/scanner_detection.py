@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--peers", help="interpreter with the peers")
     parser.add_argument("--only", default=",".join(TOOLS))
     parser.add_argument("--limit", type=float, default=30.0, help="seconds for one file")
+    parser.add_argument("--every", type=int, default=1, help="take only every Nth file")
     parser.add_argument("--work", choices=TOOLS, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.work:
@@ -207,7 +208,7 @@ def main() -> None:
     tools = [t for t in chosen.only.split(",") if t == "assay" or chosen.peers]
     answers: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = list(corpus(Path(folder)))
+        files = list(corpus(Path(folder)))[:: chosen.every]
         for tool in tools:
             worker = Worker(chosen.assay if tool == "assay" else chosen.peers, tool, chosen.limit)
             begun = time.monotonic()
