@@ -182,14 +182,17 @@ def _dataset(known: Known, declared: DeclaredCard, use: str, name: str, digest: 
     sensitive = tuple(c.name for c in held if c.sensitive)
     tier = known.tier if use in known.datasets else known.provenance_tier
     claims = {"": tier, "hashes": tier} if digest else {"": Tier.DECLARED}
-    if told and (told.parties or told.classification):
+    if sensitive:
+        claims["sensitiveData"] = Tier.DECLARED
+    if told is None:
+        return Dataset(f"data:{use}", name, use, str(digest or ""), "", "", (), sensitive, (), claims)
+    if told.parties or told.classification:
         claims["governance"] = Tier.DECLARED
-    if sensitive or (told and told.sensitive):
+    if told.sensitive:
         claims["sensitiveData"] = Tier.DECLARED
     return Dataset(
-        f"data:{use}", (told.name if told else "") or name, use, str(digest or ""), told.classification if told else "",
-        told.description if told else "", (told.licence,) if told and told.licence else (),
-        tuple(dict.fromkeys((*(told.sensitive if told else ()), *sensitive))), told.parties if told else (), claims,
+        f"data:{use}", told.name or name, use, str(digest or ""), told.classification, told.description,
+        (told.licence,) if told.licence else (), tuple(dict.fromkeys((*told.sensitive, *sensitive))), told.parties, claims,
     )  # fmt: skip
 
 

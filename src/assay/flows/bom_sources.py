@@ -113,12 +113,7 @@ def of_model(path: Path, evidence: Sequence[Path], keys: Sequence[PublicKey], cl
     digest = digest_file(single) if single else None
     tier, references, signed = _signature(path, keys, digest, files)
     scanned = scan(path, clock=clock)
-    told = [_evidence(item, {digest, *files.values()}, keys) for item in evidence]
-    beside = folder / "conversion.json"
-    if beside.is_file() and beside.name not in {e.name for e in evidence}:
-        own, how = _evidence(beside, None, keys)
-        if digest in {s.digest for s in own.subjects}:
-            told.append((own, Tier.VERIFIED if digest_file(beside) in signed else how))
+    told = _told(evidence, folder / "conversion.json", digest, files, signed, keys)
     derivation, derived = _derived(folder / "derivation.json", digest, keys)
     if derivation:
         data = (folder / "derivation.json").read_bytes()
@@ -138,6 +133,23 @@ def of_model(path: Path, evidence: Sequence[Path], keys: Sequence[PublicKey], cl
             "assay:format": ", ".join(map(str, formats)) if isinstance(formats, list) and single else "folder",
         },
     )  # fmt: skip
+
+
+def _told(
+    evidence: Sequence[Path],
+    beside: Path,
+    digest: Digest | None,
+    files: Mapping[str, Digest],
+    signed: set[Digest],
+    keys: Sequence[PublicKey],
+) -> list[tuple[Evidence, Tier]]:
+    """Return the evidence that was given, and that of a conversion beside the model when it is about this model."""
+    told = [_evidence(item, {digest, *files.values()}, keys) for item in evidence]
+    if beside.is_file() and beside.name not in {e.name for e in evidence}:
+        own, how = _evidence(beside, None, keys)
+        if digest in {s.digest for s in own.subjects}:
+            told.append((own, Tier.VERIFIED if digest_file(beside) in signed else how))
+    return told
 
 
 def _files(folder: Path) -> dict[str, Digest]:

@@ -200,7 +200,7 @@ def test_ascent_stays_in_ball_and_range_and_moves_only_what_may(norm):
         {"shape": (1, 2, 2)}, {"module": "transformer"}, {"module": lambda *a: None}, {"module": "convolutional"},
         {"epochs": 0}, {"validation": 1.0}, {"step_size": 0.0}, {"method": "interval", "norm": "l2"},
     ],
-    ids=str,
+    ids=lambda bad: "-".join(f"{k}={v}" for k, v in bad.items() if not callable(v)) or next(iter(bad)),
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(table, bad):
     with pytest.raises(SettingError):
