@@ -1,6 +1,6 @@
 """Input transformations and detectors against attackers who do not know them, and against those who do.
 
-    python benchmarks/defences.py [--rows 100]
+    python benchmarks/defences.py [--rows 100] [--only NAME ...]
 
 On the 8 x 8 digits of scikit-learn: a plainly trained convolutional network, behind each transformation and each
 detector in turn, every default as it is; and the same network trained adversarially, as the defence to compare with.
@@ -36,7 +36,12 @@ RADIUS = 0.15
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--only", nargs="*", help="names of transformations and detectors; all by default")
     options = parser.parse_args()
+
+    def wanted(name):
+        return not options.only or name in options.only
+
     x, y = load_digits(return_X_y=True)
     x = x.reshape(-1, 8, 8) / 16.0
     order = np.random.default_rng(0).permutation(len(x))
@@ -48,7 +53,7 @@ def main():
     hard = AdversarialClassifier(radius=RADIUS, steps=5, epochs=20, **common).fit(x[train], y[train])
     model = predictor(plain.module_, classes=10)
     print(f"linf {RADIUS}, {options.rows} test digits; robust accuracy, right without attack / static / adaptive")
-    rows = [(k, Transformed(model, [kind()])) for k, kind in discover(Transform).items()]
+    rows = [(k, Transformed(model, [kind()])) for k, kind in discover(Transform).items() if wanted(k)]
     for name, defended in [*rows, ("adversarial training", predictor(hard.module_, classes=10))]:
         start = time.perf_counter()
         found = measure_defence(model, defended, x[test], y[test], region, attacks, name=name)
@@ -64,7 +69,7 @@ def main():
     deep = Penultimate(plain.module_, cut=2)
     for name, kind in discover(Detector).items():
         for where, embedding in (("inputs", None), ("features", deep)):
-            if embedding is not None and name == "squeezing":
+            if not wanted(name) or (embedding is not None and name == "squeezing"):
                 continue
             start = time.perf_counter()
             screen = kind().fit(model, x[clean], y[clean], embedding=embedding)
