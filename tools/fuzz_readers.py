@@ -38,17 +38,21 @@ def examine(data: bytes) -> None:
 
 
 def write_seeds(folder: Path) -> int:
-    """Write the small files of the bypass corpus as seeds; return how many."""
+    """Write the small hostile files of the bypass corpus as seeds, and the stored harmless ones; return how many."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from bypasses.families import all_cases
+    from bypasses.families import hostile_cases
 
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for number, case in enumerate(all_cases()):
+        for number, case in enumerate(hostile_cases()):
             path = case.write(Path(scratch) / str(number))
             if path.is_file() and path.stat().st_size <= _LARGEST_SEED:
                 (folder / f"{number:04}").write_bytes(path.read_bytes())
                 count += 1
+    for file in sorted((ROOT / "tests" / "bypasses" / "data" / "harmless").iterdir()):
+        if file.stat().st_size <= _LARGEST_SEED:
+            (folder / file.name).write_bytes(file.read_bytes())
+            count += 1
     return count
 
 
