@@ -80,19 +80,27 @@ def _fit(task: dict[str, Any], output: Path) -> dict[str, object]:
     import joblib
 
     x, y = _arrays(task["data"], "x", "y")
-    model = build(task["recipe"], task["seed"], task).fit(x, y)
+    estimator = build(task["recipe"], task["seed"], task)
+    private = _private_part(estimator)
+    model = estimator.fit(x, y)
     joblib.dump(model, output / "model.joblib")
     kind = type(model)
     made: dict[str, object] = {
-        "estimator": f"{kind.__module__}.{kind.__qualname__}",
-        "rows": len(x),
-        "width": int(x.shape[1]),
-    }
-    # What a private estimator, or the last step of a pipeline, claims of itself; it is the recipe's word, not ours.
-    last = model[-1] if hasattr(model, "named_steps") else model
-    if hasattr(last, "privacy_statement"):
-        made["privacy"] = last.privacy_statement()
+        "estimator": f"{kind.__module__}.{kind.__qualname__}", "rows": len(x), "width": int(x.shape[1]),
+    }  # fmt: skip
+    if private:
+        # What the estimator claims of itself is the recipe's word, not ours.
+        made["privacy"] = (model[-1] if hasattr(model, "named_steps") else model).privacy_statement()
     return made
+
+
+def _private_part(estimator: Any) -> bool:
+    """Return whether the estimator is private. Raises Refused when what comes before it learns from the rows."""
+    if "assay.training.private" not in {name.rpartition(".")[0] for name in sys.modules}:
+        return False
+    from assay.training.private.scaling import private_part
+
+    return private_part(estimator) is not None
 
 
 def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:

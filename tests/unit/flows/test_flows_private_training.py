@@ -6,13 +6,18 @@ import json
 
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from assay.contract.contract import Contract
-from assay.core.errors import FormatError
+from assay.core.errors import FormatError, JobError, Refused
 from assay.core.measure import Verdict
 from assay.core.statement import Envelope
 from assay.flows.train import train_table
 from assay.training.private.claim import STATEMENT_TYPE, measures_of
+from assay.training.private.estimators import DPLogisticRegression
+from assay.training.private.scaling import BoundsEncoder, private_part
 
 RECIPE = """
 from assay.training.private.estimators import DPLogisticRegression
@@ -39,6 +44,30 @@ def test_the_claim_goes_into_record_and_provenance(tmp_path):
     envelope = Envelope.from_json(json.loads((out / "provenance.json").read_text()))
     held = json.loads(envelope.payload)["predicate"]["buildDefinition"]["externalParameters"]["parameters"]["privacy"]
     assert held["epsilon"]["high"] <= 2.0
+
+
+def test_a_scaler_that_learns_is_refused_before_training(tmp_path):
+    frame = load_breast_cancer(as_frame=True).frame
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "contract.yaml").write_text(Contract.infer(frame, "target").to_yaml())
+    recipe = RECIPE.replace("return DP", "return make_pipeline(StandardScaler(), DP").rstrip() + ")\n"
+    imports = "from sklearn.pipeline import make_pipeline\nfrom sklearn.preprocessing import StandardScaler\n"
+    (tmp_path / "recipe.py").write_text(imports + recipe)
+    with pytest.raises(JobError, match="learns from the private rows"):
+        train_table(
+            f"{tmp_path / 'recipe.py'}:build", tmp_path / "t.parquet", tmp_path / "contract.yaml", tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_that_learn_nothing_are_admitted():
+    last = DPLogisticRegression()
+    assert private_part(make_pipeline(BoundsEncoder(), Normalizer(), "passthrough", last)) is last
+    assert private_part(last) is last
+    assert private_part(make_pipeline(StandardScaler(), LogisticRegression())) is None
+    with pytest.raises(Refused) as caught:
+        private_part(make_pipeline(StandardScaler(), last))
+    assert caught.value.reason == "data-dependent-normaliser"
 
 
 def test_a_claim_that_does_not_hold_is_void():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from assay.core.clock import stream
@@ -106,6 +108,22 @@ def _shortened(x: NDArray[np.float64], length: float, *, stretch: bool) -> NDArr
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     factor = length / np.maximum(norms, 1e-300)
     return np.asarray(x * (np.where(norms > 0, factor, 0.0) if stretch else np.minimum(1.0, factor)))
+
+
+def private_part(model: Any) -> Any | None:
+    """Return the private estimator in ``model``, itself or the last step of a pipeline; None for another model.
+
+    Raises Refused when a step before it learns from the rows.
+    """
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    if not hasattr(steps[-1], "privacy_statement"):
+        return None
+    for step in steps[:-1]:
+        if isinstance(step, (str, BoundsEncoder)) or step is None:
+            continue
+        if get_tags(step).requires_fit:
+            refuse_learnt_scaler(step)
+    return steps[-1]
 
 
 def refuse_learnt_scaler(step: object) -> None:
