@@ -80,7 +80,9 @@ def contradicted(asked, trees, x, y, radius, known, seed=0):
         at = (np.flatnonzero(close), trees.feature[node][close])
         near[at] = np.nextafter(trees.cut[node][close], np.where(row[at[1]] < trees.cut[node][close], np.inf, -np.inf))
         near = near.clip(0, 1)
-        if known is not None and np.abs(known[i] - row).max() < far:
+        # Adding a radius of 1e-8 rounds: what lies on or outside the ball is no counterexample.
+        near = np.where(np.abs(near - row) < claimed, near, row)
+        if known is not None and np.abs(known[i] - row).max() < claimed:
             near = np.concatenate([near, known[i][None]])
         out[i] = (asked.labels(near) != label).any()
     return out

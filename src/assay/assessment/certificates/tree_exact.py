@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Labels = NDArray[np.intp]
     Asked = Callable[[Array], Flags]
+
+# Share of the time that the exact search may take; the rest is for a flip found greedily.
+_SEARCH = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class TreeSolver:
         target: the class that a flip must lead to (None: any other). flips: tells of rows (k, d) whether the model
         flips on them (None: the predictor is asked). A flip that was found greedily is the upper end where time ran out.
         """
+        end = perf_counter() + seconds
         view = View.of(self.leaves, self.edges, self.region, x0, self.norm)
         others = [c for c in range(self.trees.classes) if c != label and target in (None, c)]
         rivals = [self._rival(view, label, other) for other in others]
@@ -109,15 +114,15 @@ class TreeSolver:
             doubts = [view.first_doubt(r.tree, r.value, r.base, r.floor) for r in rivals]
             return Found(lower=min(doubts), done=bool(np.isinf(min(doubts))))
         judge = self._judge(x0, label, flips)
-        found = Search(view, self.edges, rivals, judge, seconds=seconds).run()
+        found = Search(view, self.edges, rivals, judge, seconds=_SEARCH * seconds).run()
         if found.row is None and not found.done:
-            self._approach(view, rivals, judge, found)
+            self._approach(view, rivals, judge, found, end)
         return found
 
-    def _approach(self, view: View, rivals: list[Rival], judge: Judge, found: Found) -> None:
+    def _approach(self, view: View, rivals: list[Rival], judge: Judge, found: Found, end: float) -> None:
         """Put the nearest row that is found greedily into ``found``."""
         for rival in rivals:
-            row = Greedy.of(view, self.edges, rival).nearest(found.lower)
+            row = Greedy.of(view, self.edges, rival).nearest(found.lower, until=end)
             allowed = None if row is None else judge.allowed(row)
             if allowed is None or not judge.flips(allowed[None])[0]:
                 continue

@@ -7,6 +7,7 @@ it. All changes of all values are weighed at once: a leaf counts for a change if
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,10 +45,10 @@ class Greedy:
             low[:, f], high[:, f] = np.where(stays, 0, cells.shape[1]), np.where(stays, cells.shape[1] - 1, -1)
         return cls(view, rival, low, high)
 
-    def nearest(self, lower: float) -> Array | None:
+    def nearest(self, lower: float, *, until: float) -> Array | None:
         """Return a row (d,) that is of the other class by the sums, found at small distance; None when none is found.
 
-        lower: no flip is closer than this.
+        lower: no flip is closer than this. until: when to stop looking for a nearer one, as ``perf_counter`` has it.
         """
         if self.view.norm != "linf":
             return self._row(self._walk(np.inf))
@@ -63,6 +64,8 @@ class Greedy:
         for _ in range(_HALVINGS):
             if best is None:
                 return None
+            if perf_counter() > until:
+                break
             reach = float(self.view.far[self.view.start[:-1] + best].max())
             better = self._walk((failed + reach) / 2.0)
             if better is None:

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 # Pieces that may be held at once before a box is split, and most for which all overlaps are worked out.
 _HELD = 320
 _MOST = 1_400
-# How far to look next: far after a radius that cost few steps, since looking past the nearest flip costs most.
-_EASY = 8
-_FAR, _NEAR = 1.3, 1.05
+# How much farther to look next. Looking past the nearest flip costs most, so that it starts small, and doubles after a
+# radius that took few steps.
+_EASY = 6
+_LEAST, _FARTHEST = 0.02, 0.25
 # Rows that the model is asked about in one call.
 _ASKED = 32
 
@@ -84,7 +85,7 @@ class Search:
         self.view, self.rivals, self._judge = view, rivals, judge
         self._edges = edges
         self._end = perf_counter() + seconds
-        self._steps = 0
+        self._steps, self._stride = 0, _LEAST
         self.found = Found()
 
     def run(self) -> Found:
@@ -108,7 +109,8 @@ class Search:
 
     def _next(self, radius: float) -> tuple[float, float]:
         """Return up to where nothing flips after ``radius`` was searched through, and the next radius to search."""
-        growth = _FAR if self._steps <= _EASY else _NEAR
+        growth = 1.0 + self._stride
+        self._stride = min(2.0 * self._stride, _FARTHEST) if self._steps <= _EASY else max(self._stride / 2.0, _LEAST)
         if self.view.norm != "linf":
             most = np.maximum.reduceat(self.view.far, self.view.start[:-1])
             if radius >= float(most.sum() if self.view.norm == "l1" else np.sqrt((most * most).sum())):
