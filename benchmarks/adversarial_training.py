@@ -28,7 +28,7 @@ from assay.training.robust.adversarial import AdversarialClassifier
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "datasets"
 SETS = {
     "mnist": (0.2, {"method": "fast", "epochs": 16, "batch_size": 64}),
-    "fashion_mnist": (0.1, {"method": "fast", "epochs": 12, "batch_size": 64}),
+    "fashion_mnist": (0.1, {"method": "fast", "epochs": 6, "batch_size": 64}),
 }
 
 
