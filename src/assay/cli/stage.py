@@ -53,8 +53,30 @@ def check(output: Output, table: Path, contract: Path | None, quarantine: Path |
     return show_evidence(output, evidence)
 
 
+@command("privacy")
+@click.argument("table", type=_path)
+@click.option("--test", "test_file", type=_path, help="Table that models are measured on: are its people in TABLE too?")
+@_contract
+@_seed
+def privacy(output: Output, table: Path, test_file: Path | None, contract: Path | None, seed: int) -> int:
+    """Look for what TABLE gives away of the people in it.
+
+    Near-copies and the same people across the split, identifiers and free text in columns, and how many people share
+    the quasi-identifiers of the contract. Exit 1 on a finding of medium severity or above, 3 when something could not
+    be checked. Values are never shown.
+    """
+    from assay.cli.show import show_evidence
+    from assay.contract.contract import Contract
+    from assay.data.privacy.base import check_privacy
+
+    described = Contract.read(contract or Path("contract.yaml"))
+    names = (table.name, test_file.name if test_file else "")
+    return show_evidence(output, check_privacy(table, described, test=test_file, seed=seed, names=names))
+
+
 data.add_command(infer)
 data.add_command(check)
+data.add_command(privacy)
 
 
 @command("train")

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assay.contract.contract import Contract, Role
+from assay.contract.contract import Contract, Kind, Role
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_bytes
 from assay.core.errors import DataError
 from assay.core.evidence import Evidence, NotChecked, Subject
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
+from assay.data.copies import RULE as NEAR
+from assay.data.copies import near_copies
 from assay.data.leakage import lookup_accuracy, row_keys, single_feature_auc
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     Labels = NDArray[np.intp]
 
 CONTROL = "data.validity"
-VOIDING = frozenset({"column-order", "target-copy", "test-in-train", "group-overlap", "time-overlap", "one-class"})
+VOIDING = frozenset(
+    {"column-order", "target-copy", "test-in-train", "group-overlap", "time-overlap", "one-class", NEAR, "same-person"}
+)
 _AUC_LEAK = 0.999
 _AUC_DOUBT = 0.98
 _LOOKUP_LEAK = 0.999
@@ -63,6 +67,7 @@ def check_validity(
     findings: list[Finding] = [*_order(names, contract, train[0].shape[1]), *_classes(train[1], test[1])]
     for found, measured in (
         _overlap(train, test),
+        _copied(train[0], test[0], contract),
         _leaks(train, test, names, contract),
         _grouped(groups),
         _timed(times),
@@ -157,6 +162,13 @@ def _overlap(train: tuple[Array, Labels], test: tuple[Array, Labels]) -> tuple[l
     return findings, measures
 
 
+def _copied(train: Array, test: Array, contract: Contract | None) -> tuple[list[Finding], list[Measure]]:
+    features = contract.features if contract else ()
+    category = np.array([f.kind is Kind.CATEGORY and not f.ordered for f in features], dtype=bool)
+    found = near_copies(train, test, category if len(category) == train.shape[1] else None)
+    return ([], []) if found is None else (list(found.findings()), list(found.measures()))
+
+
 def _leaks(
     train: tuple[Array, Labels], test: tuple[Array, Labels], names: Sequence[str], contract: Contract | None
 ) -> tuple[list[Finding], list[Measure]]:
@@ -178,11 +190,23 @@ def _leaks(
 def _grouped(groups: tuple[ArrayLike, ArrayLike] | None) -> tuple[list[Finding], list[Measure]]:
     if groups is None:
         return [], []
-    train, test = (np.asarray(g).astype(str) for g in groups)
+    train, test = (_keys(g) for g in groups)
     share = float(np.isin(test, train).mean()) if len(test) else 0.0
     message = f"{share:.2%} of the test rows belong to a group that is trained on"
     found = [Finding("group-overlap", Severity.HIGH, message, "test", "Split by group")] if share > 0 else []
     return found, [_share("test_groups_in_train", share, len(test))]
+
+
+def _keys(groups: ArrayLike) -> NDArray[np.str_]:
+    """Return groups as texts; a missing one is nobody's, and a whole number is the same however it is stored."""
+    values = np.asarray(groups)
+    if values.dtype.kind == "f":
+        values = values[~np.isnan(values)]
+        values = values.astype(np.int64) if (values == np.floor(values)).all() else values
+    if values.dtype.kind == "O":
+        values = np.array([v for v in values if v is not None and v == v and v != ""])  # NaN is not itself
+    texts: NDArray[np.str_] = values.astype(str)
+    return texts
 
 
 def _timed(times: tuple[ArrayLike, ArrayLike] | None) -> tuple[list[Finding], list[Measure]]:

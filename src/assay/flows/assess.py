@@ -53,7 +53,8 @@ def assess(
     """
     x_train, y_train = _encoded(train, contract)
     x_test, y_test = _encoded(test, contract)
-    validity = check_validity(x_train, y_train, x_test, y_test, contract, clock=clock)  # type: ignore[arg-type]
+    given = splits_of(contract, train[0], test[0]) if contract is not None else {}
+    validity = check_validity(x_train, y_train, x_test, y_test, contract, clock=clock, **given)  # type: ignore[arg-type]
     found = attack(
         model, train=(x_train, y_train), test=(x_test, y_test), contract=contract, region=region, refit=refit,
         profile=profile, goals=goals, seed=seed, void=voids(validity), subjects=subjects, clock=clock,
@@ -150,14 +151,18 @@ def columns_of(contract: Contract) -> tuple[list[str], list[int]]:
 
 
 def splits_of(contract: Contract, train: object, test: object) -> dict[str, tuple[object, object]]:
-    """Return the group and time columns of both tables, as ``check_validity`` takes them."""
+    """Return the group and time columns of both tables, as ``check_validity`` takes them; none of arrays."""
     from assay.contract.contract import Role
+    from assay.contract.table import as_table
 
     found: dict[str, tuple[object, object]] = {}
+    if any(hasattr(t, "dtype") for t in (train, test)):
+        return found
+    tables = [as_table(t) for t in (train, test)]
     for role, argument in ((Role.GROUP, "groups"), (Role.TIME, "times")):
         names = [c.name for c in contract.columns if c.role is role]
-        if names and all(names[0] in getattr(t, "column_names", ()) for t in (train, test)):
-            found[argument] = (_column(train, names[0]), _column(test, names[0]))
+        if names and all(names[0] in t.column_names for t in tables):
+            found[argument] = (_column(tables[0], names[0]), _column(tables[1], names[0]))
     return found
 
 

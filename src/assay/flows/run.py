@@ -27,6 +27,7 @@ from assay.core.files import write_record, write_text
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Verdict
 from assay.core.statement import Statement
+from assay.data.privacy.base import check_privacy
 from assay.data.validity import voids
 from assay.flows.assess import columns_of, judge_split, shadow_fits
 from assay.flows.bom import bom_inputs, work_bom
@@ -197,6 +198,10 @@ def _check_data(work: Work, clock: Clock) -> Result:
         share = found.measure("bad_rows")
         bad.append(f"{path.name}: {share.estimate:.2%} of {share.n} rows break the contract" if share else path.name)
         evidence.append(found)
+    if work.contract.tensor is None:
+        # Copies and people across the split are judged with the split, since they void what is measured on it.
+        kept = check_privacy(work.tables[0], work.contract, seed=work.project.seed, clock=clock)
+        evidence.append(replace(kept, subjects=work.data_subjects[:1]))
     return "; ".join(bad), {"evidence": [e.to_json() for e in evidence]}
 
 
