@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _OVERSHOOT = 1.05
 _BACK = 0.9
-_LEAST_TRUST = 0.1
+_MOST_TRUST = 0.1
+# Steps after which those are left out that will not come within the radius.
+_PACE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class FABT(GradientAttack, name="fab_t", techniques=("AML.T0043.000",), mitigati
     Croce & Hein 2020 (Fast Adaptive Boundary), its targeted form: each step projects both the present point and the
     sample on the linearised boundary inside the box, and goes to a mean of the two. One forward pass a step serves
     both as the test of the new point and as the next linearisation. With a radius, samples turned within it are
-    dropped.
+    dropped, and so are walks that even at their present pace would not come within it.
     """
 
     max_queries: int = setting(2000, Within(8, None), "Hard budget of model queries for each sample.")
@@ -61,8 +63,13 @@ class FABT(GradientAttack, name="fab_t", techniques=("AML.T0043.000",), mitigati
         delta = ground.nothing()[at]
         if anywhere and math.isfinite(ground.radius):
             delta = ground.bounded(random_start(ground, at), at)
-        for _ in range(self.steps):
-            at, delta = ground.paying(at, delta)
+        before = best.length[at]
+        for step in range(self.steps):
+            if self.radius is not None and step and step % _PACE == 0:
+                stay = _hopeful(ground, best.length[at], before, (self.steps - step) / _PACE)
+                at, delta = at[stay], delta[stay]
+                before = best.length[at]
+            at, delta, before = ground.paying(at, delta, before)
             if not len(at):
                 break
             rows = ground.rows(delta, at)
@@ -72,10 +79,23 @@ class FABT(GradientAttack, name="fab_t", techniques=("AML.T0043.000",), mitigati
                 done = confirmed(ground, rows, at, reached & (ground.white.array(far)[:, 0] <= self.radius))
                 stay = ~done
                 at, delta, value, slope, reached = at[stay], delta[stay], value[stay], slope[stay], reached[stay]
+                before = before[stay]
                 if not len(at):
                     break
             delta = _step(ground, delta, at, value, slope, xp.where(ground.white.index(reached)[:, None], _BACK, 1.0))
         return at
+
+
+def _hopeful(ground: Ground, now: Any, before: Any, turns: float) -> NDArray[np.bool_]:
+    """Return whose shortest rows, at the pace of the last steps, can still come within the radius, (m,).
+
+    The pace falls as a walk converges, so that going on at it is more than will happen.
+    """
+    far, earlier = (ground.white.array(part)[:, 0] for part in (now, before))
+    known = np.isfinite(far)
+    gained = np.subtract(earlier, far, out=np.zeros_like(far), where=known)
+    hopeful: NDArray[np.bool_] = known & (far - turns * gained <= ground.oracle.radius)
+    return hopeful
 
 
 def _step(ground: Ground, delta: Any, at: Index, value: Any, slope: Any, back: Any) -> Any:
@@ -99,6 +119,6 @@ def _step(ground: Ground, delta: Any, at: Index, value: Any, slope: Any, back: A
     )  # fmt: skip
     near, from_start = move[:m], move[m:]
     far, direct = length(xp, near, norm), length(xp, from_start, norm)
-    trust = xp.clip(far / xp.clip(far + direct, 1e-12, None), 0.0, _LEAST_TRUST)
+    trust = xp.clip(far / xp.clip(far + direct, 1e-12, None), 0.0, _MOST_TRUST)
     made = (1 - trust) * (point + _OVERSHOOT * near) + trust * _OVERSHOOT * from_start
     return xp.clip(made, low, high)

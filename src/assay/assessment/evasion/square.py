@@ -71,6 +71,9 @@ class Square(
         region, start = oracle.region, oracle.x0[live]
         far = shift * self.radius * region.scale
         step = region.step
+        if not step.any():
+            rows = region.project(start + far, start)
+            return rows, np.nan_to_num(rows - start, copy=False) / region.scale
         # Towards the sample, so that rounding to the grid does not leave the ball.
         whole = np.trunc(np.divide(far, step, out=np.zeros_like(far), where=step > 0) * (1 + _SURE)) * step
         rows = region.project(start + np.where(step > 0, whole, far), start)
