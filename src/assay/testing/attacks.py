@@ -115,7 +115,7 @@ def check_attack(attack: type[Attack] | Attack, *, seed: int = 0) -> None:
 
 def check_settings(part: Attack) -> None:
     """Every setting is declared, survives JSON, and is refused outside its range."""
-    names: list[str] = list(getattr(part, "__dataclass_fields__", ()))
+    names = [f.name for f in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
     values = {name: getattr(part, name) for name in names}
     _law(parse(canonical_bytes(values)) == values, part, "settings survive JSON", values)
     declared = settings_of(type(part)) if names else {}
@@ -354,7 +354,7 @@ def _far(part: EvasionAttack) -> EvasionAttack:
     if part.radius is None:
         return part
     remake: Callable[..., EvasionAttack] = type(part)
-    names: list[str] = list(getattr(part, "__dataclass_fields__", ()))
+    names = [f.name for f in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
     return remake(**{**{name: getattr(part, name) for name in names}, "radius": 10.0})
 
 
