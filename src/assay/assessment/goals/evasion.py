@@ -6,30 +6,43 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from assay.assessment.curves import Curve, Series
-from assay.assessment.evasion.hopskipjump import HopSkipJump
+from assay.assessment.evasion.masking import masking
+from assay.assessment.evasion_ladder import RADIUS, climb, differentiable
+from assay.assessment.evasion_show import distances, exhibits, security_curve
 from assay.assessment.goals.base import Goal, Seen
+from assay.assessment.slices import slices_of
 from assay.core.errors import DataError
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
 from assay.stats.intervals import clopper_pearson
+from assay.stats.paired import holm
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from assay.assessment.case import Case
-    from assay.assessment.evasion.base import AttackResult
+    from assay.assessment.evasion_ladder import Climb
+
+    Flags = NDArray[np.bool_]
 
 DISTANCES = (0.1, 0.25, 0.5, 1.0)
-_POINTS = 61
+_SLICE_AT = 0.5
+_SLICE_ROWS = 20
+_ALPHA = 0.05
+_MASKED_ROWS = 100
 _THREAT = (
-    "black box: asks for answers, knows the contract and stays in its feasible region; changes are measured in "
+    "asks for answers, knows the contract and stays in its feasible region; changes are measured in "
     "the contract's scale of each feature, a changed category counting 1"
 )
 
 
-class Evasion(Goal, name="evasion", techniques=("AML.T0015", "AML.T0043.001")):
-    """Robust accuracy by HopSkipJump within the feasible region, by distance and at any distance."""
+class Evasion(
+    Goal, name="evasion", techniques=("AML.T0015", "AML.T0043", "AML.T0043.000", "AML.T0043.001")
+):  # fmt: skip
+    """Robust accuracy by a ladder of attacks within the feasible region, by distance, and what is certain where it can be."""
 
     order: ClassVar[int] = 20
+    group: ClassVar[str] = "robustness"
 
     def look(self, case: Case) -> Seen:
         """Return robust accuracy at several distances; the rows are drawn evenly over the classes."""
@@ -37,29 +50,28 @@ class Evasion(Goal, name="evasion", techniques=("AML.T0015", "AML.T0043.001")):
         if not case.region.mutable.any():
             raise DataError("no feature can be changed by its owner", remedy="Set `mutable` in the contract")
         rows = _balanced(case, profile.evasion_rows)
-        attack = HopSkipJump(max_queries=profile.evasion_queries)
-        target = case.predictor.limited(None)
-        result = attack(target, case.x_test[rows], case.y_test[rows], case.region, seed=case.seed)
-        broken = result.success & ~result.already_wrong
-        measures = [
-            _share(f"robust_accuracy@l2_{far:g},hopskipjump_{profile.evasion_queries}", _robust(result, far), case, target.queries)
-            for far in (*DISTANCES, np.inf)
-        ]  # fmt: skip
-        findings: tuple[Finding, ...] = ()
-        if broken.any():
-            near = float(np.median(result.distance[broken]))
-            flips = f"{int(broken.sum())} of {int((~result.already_wrong).sum())} rows that the model gets right"
-            findings = (
-                Finding(
-                    "evasion-possible", Severity.LOW, f"{flips} can be turned, at a median distance of {near:.3g}",
-                    "model", "Train robustly, lock what its owner cannot change, or watch outliers at the gateway",
-                ),
-            )  # fmt: skip
+        climbed = climb(case, rows)
+        if not climbed.rungs:
+            first = climbed.missing[0]
+            raise DataError(first.why, remedy=first.remedy)
+        measures = [*_by_rung(case, climbed), *_together(case, climbed)]
+        if climbed.certificate is not None:
+            measures += climbed.certificate.measures((DISTANCES[0], _SLICE_AT))
+        findings = _possible(climbed)
+        sliced, worse = _by_slice(case, climbed)
+        if profile.name != "quick" and differentiable(case) and not case.region.bound:
+            some = rows[:: max(1, len(rows) // _MASKED_ROWS)]
+            findings += masking(
+                case.predictor.limited(None), case.x_test[some], case.y_test[some], case.region, radius=RADIUS, seed=case.seed
+            ).findings  # fmt: skip
         return Seen(
-            tuple(measures), (_curve(result),), findings, parameters={
+            (*measures, *sliced), (security_curve(case, climbed, DISTANCES[-1]),), (*findings, *worse), climbed.missing,
+            parameters={
                 "attack": "hopskipjump", "rows": len(rows), "queries_per_row": profile.evasion_queries,
                 "changeable_features": int(case.region.mutable.sum()),
+                "ladder": [rung.to_json() for rung in climbed.rungs], "a_deeper_profile_adds": climbed.left,
             },
+            exhibits=exhibits(case, climbed),
         )  # fmt: skip
 
 
@@ -71,31 +83,99 @@ def _balanced(case: Case, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]
     return np.sort(np.concatenate(drawn))
 
 
-def _robust(result: AttackResult, distance: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    # `<=` with infinity would count rows that were never broken, whose distance is infinite.
-    reached = result.success & (result.distance <= distance)
-    robust: np.ndarray[tuple[int], np.dtype[np.bool_]] = ~result.already_wrong & ~reached
-    return robust
+def _by_rung(case: Case, climbed: Climb) -> list[Measure]:
+    """Return robust accuracy under each rung alone; an attack inside a ball speaks of that ball only."""
+    found = []
+    for rung, result in zip(climbed.rungs, climbed.results, strict=True):
+        asked, knows = int(result.queries.sum()), f"knows {rung.knows}, {_THREAT}"
+        name = f"robust_accuracy@{{}},{rung.title}"
+        if rung.attack.radius is not None:
+            robust = ~result.already_wrong & ~result.success
+            found.append(_share(name.format(f"{rung.attack.norm}_{rung.attack.radius:g}"), robust, case, asked, knows))
+            continue
+        far = distances(case, climbed, result)
+        # The first rung at each distance, as policies name it; of the others what tells them apart.
+        for d in (*DISTANCES, np.inf) if rung is climbed.rungs[0] else (_SLICE_AT, np.inf):
+            robust = ~result.already_wrong & ~(result.success & (far <= d))
+            found.append(_share(name.format(_at(d)), robust, case, asked, knows))
+    return found
 
 
-def _share(name: str, flags: np.ndarray[tuple[int], np.dtype[np.bool_]], case: Case, queries: int) -> Measure:
+def _together(case: Case, climbed: Climb) -> list[Measure]:
+    """Return robust accuracy against whichever rung is best on each row; with one rung there is nothing to add."""
+    if len(climbed.rungs) < 2:
+        return []
+    asked = int(sum(r.queries.sum() for r in climbed.results))
+    threat = f"the best of {', '.join(r.attack.name for r in climbed.rungs)} on each row; {_THREAT}"
+    return [
+        _share(f"robust_accuracy@{_at(d)},ladder_{case.profile.name}", _all(case, climbed, d), case, asked, threat)
+        for d in (*DISTANCES, np.inf)
+    ]
+
+
+def _all(case: Case, climbed: Climb, far: float) -> Flags:
+    return climbed.robust(lambda result: distances(case, climbed, result), far)
+
+
+def _at(distance: float) -> str:
+    return "any" if np.isinf(distance) else f"l2_{distance:g}"
+
+
+def _share(name: str, flags: Flags, case: Case, queries: int, threat: str) -> Measure:
     low, high = clopper_pearson(int(flags.sum()), len(flags))
     return Measure(
-        name.replace("l2_inf", "any"), float(flags.mean()), low, high, len(flags), threat_model=_THREAT, seed=case.seed,
-        queries=queries,
+        name, float(flags.mean()), low, high, len(flags), threat_model=threat, seed=case.seed, queries=queries
     )  # fmt: skip
 
 
-def _curve(result: AttackResult) -> Curve:
-    reached = result.distance[result.success]
-    far = float(np.quantile(reached, 0.95)) if len(reached) else 1.0
-    grid = np.linspace(0.0, max(far, DISTANCES[-1]), _POINTS)
-    counts = np.array([int(_robust(result, d).sum()) for d in grid])
-    n = len(result.distance)
-    bounds = np.array([clopper_pearson(int(k), n) for k in counts])
-    line = Series("HopSkipJump", grid, counts / n, bounds[:, 0], bounds[:, 1])
-    return Curve(
-        "evasion", "Robust accuracy", "distance (scaled L2)", "share of rows still right", (line,),
-        caption=f"The share of {n} test rows, drawn evenly over the classes, that the model gets right however they "
-        "are changed within the contract up to this distance.",
-    )  # fmt: skip
+def _possible(climbed: Climb) -> list[Finding]:
+    """Return a finding that says how many rows can be turned, by what, and how near, when any can."""
+    right = ~climbed.results[0].already_wrong
+    near = np.min([np.where(r.success, r.distance, np.inf) for r in climbed.results if len(r.distance)], axis=0)
+    broken = right & np.isfinite(near)
+    if not broken.any():
+        return []
+    hop = climbed.results[0]
+    far = hop.distance[hop.success & right]
+    median = f", at a median distance of {float(np.median(far)):.3g}" if len(far) else ""
+    flips = f"{int(broken.sum())} of {int(right.sum())} rows that the model gets right"
+    return [
+        Finding(
+            "evasion-possible", Severity.LOW, f"{flips} can be turned{median}", "model",
+            "Train robustly, lock what its owner cannot change, or watch outliers at the gateway", "AML.T0015",
+        )
+    ]  # fmt: skip
+
+
+def _by_slice(case: Case, climbed: Climb) -> tuple[list[Measure], list[Finding]]:
+    """Return robust accuracy in each slice of the contract, and the slice that is worst off beyond chance.
+
+    Of the rows that the model gets right, as many in the slice are turned as elsewhere, by Fisher's exact test, one-sided,
+    at 5 % over all slices (Holm 1979).
+    """
+    from scipy.stats import fisher_exact
+
+    x = case.x_test[climbed.rows]
+    robust, right = _all(case, climbed, _SLICE_AT), ~climbed.results[0].already_wrong
+    parts = slices_of(case.contract, x.reshape(len(x), -1), least=_SLICE_ROWS)
+    threat = f"as robust_accuracy@{_at(_SLICE_AT)}, among the rows of one slice; {_THREAT}"
+    suffix = "ladder_" + case.profile.name
+    measures = [
+        _share(f"robust_accuracy@{_at(_SLICE_AT)},{suffix},{name}", robust[held], case, 0, threat) for name, held in parts.items()
+    ]  # fmt: skip
+    chances = []
+    for held in parts.values():
+        inside, outside = held & right, ~held & right
+        table = [[int((inside & ~robust).sum()), int((inside & robust).sum())],
+                 [int((outside & ~robust).sum()), int((outside & robust).sum())]]  # fmt: skip
+        chances.append(float(fisher_exact(table, alternative="greater").pvalue))
+    adjusted = holm(chances)
+    if not adjusted or min(adjusted) > _ALPHA:
+        return measures, []
+    place = int(np.argmin(adjusted))
+    text = (
+        f"rows of {list(parts)[place]} stay right {measures[place].estimate:.0%} of the time under changes up to "
+        f"{_SLICE_AT:g}, all rows {robust.mean():.0%} (p = {adjusted[place]:.2g}, all {len(parts)} slices counted)"
+    )
+    remedy = "Give the slice more rows, or train robustly, and measure again"
+    return measures, [Finding("evasion-slice", Severity.MEDIUM, text, list(parts)[place], remedy, "AML.T0015")]
