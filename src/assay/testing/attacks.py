@@ -115,7 +115,7 @@ def check_attack(attack: type[Attack] | Attack, *, seed: int = 0) -> None:
 
 def check_settings(part: Attack) -> None:
     """Every setting is declared, survives JSON, and is refused outside its range."""
-    names = [f.name for f in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
+    names = _fields(part)
     values = {name: getattr(part, name) for name in names}
     _law(parse(canonical_bytes(values)) == values, part, "settings survive JSON", values)
     declared = settings_of(type(part)) if names else {}
@@ -349,13 +349,17 @@ def _within(part: EvasionAttack, exact: Array, share: float) -> NDArray[np.bool_
     return inside
 
 
+def _fields(part: Attack) -> list[str]:
+    """Return the names of an attack's fields, class variables not among them; none for one that is no dataclass."""
+    return [f.name for f in dataclasses.fields(part)] if hasattr(part, "__dataclass_fields__") else []  # type: ignore[arg-type]
+
+
 def _far(part: EvasionAttack) -> EvasionAttack:
     """Return the attack with a radius that is never the reason to find nothing."""
     if part.radius is None:
         return part
     remake: Callable[..., EvasionAttack] = type(part)
-    names = [f.name for f in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
-    return remake(**{**{name: getattr(part, name) for name in names}, "radius": 10.0})
+    return remake(**{**{name: getattr(part, name) for name in _fields(part)}, "radius": 10.0})
 
 
 def _law(holds: ArrayLike, part: Attack, law: str, by: object = None) -> None:

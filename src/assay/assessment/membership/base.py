@@ -11,6 +11,7 @@ import numpy as np
 from assay.core.discovery import Control
 from assay.core.errors import DataError
 from assay.core.measure import Measure
+from assay.core.settings import check_settings
 from assay.stats.intervals import auc_interval, clopper_pearson
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class MembershipAttack(Control, package="assay.assessment.membership", technique
 
     __slots__ = ()
     threat_model: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @final
     def __call__(self, exposure: Exposure, *, seed: int | None = None) -> MembershipResult:
