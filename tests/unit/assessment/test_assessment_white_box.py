@@ -22,6 +22,7 @@ from assay.assessment.evasion.ead import EAD
 from assay.assessment.evasion.fab_t import FABT
 from assay.assessment.evasion.fgsm import FGSM
 from assay.assessment.evasion.fmn import FMN
+from assay.assessment.evasion.norms import farthest, into_ball, length, onto_plane, steepest
 from assay.assessment.evasion.patch import AdversarialPatch
 from assay.assessment.evasion.pgd import PGD
 from assay.contract.contract import Contract, Feature, Kind, Mutable, Target
@@ -233,6 +234,35 @@ def test_a_tree_has_no_gradient_to_attack_by():
     for attack in (FGSM(), AutoAttack(), DDN()):
         with pytest.raises(UnsupportedError, match="gradients"):
             attack(predictor(tree), X[:4], tree.predict(X[:4]), REGION)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_steps_of_numpy_and_torch_are_the_same(norm):
+    torch = pytest.importorskip("torch")
+    draw = np.random.default_rng(0)
+    slope, low, high = draw.normal(size=(6, 40)), -draw.random((6, 40)), draw.random((6, 40))
+    t = torch.as_tensor
+    share, needed = np.array([[0.2]]), draw.random((6, 1)) * 5
+    assert steepest(np, slope, norm, share=share) == pytest.approx(
+        steepest(torch, t(slope), norm, share=t(share)).numpy()
+    )
+    assert (
+        np.abs(
+            np.linalg.norm(steepest(np, slope, norm, share=share), ord={"l1": 1, "l2": 2, "linf": np.inf}[norm], axis=1)
+            - 1
+        ).max()
+        < 1e-9
+    )
+    ball = into_ball(np, 3 * slope, norm, 1.5, low, high)
+    assert ball == pytest.approx(into_ball(torch, t(3 * slope), norm, 1.5, t(low), t(high)).numpy())
+    assert (length(np, ball, norm) <= 1.5 + 1e-9).all()
+    plane = onto_plane(np, slope, needed, norm, low, high)
+    assert plane == pytest.approx(onto_plane(torch, t(slope), t(needed), norm, t(low), t(high)).numpy())
+    assert (slope * plane).sum(axis=1) == pytest.approx(-needed[:, 0])
+    assert ((plane >= low - 1e-12) & (plane <= high + 1e-12)).all()
+    most = farthest(np, slope, norm, 1.5, low, high)
+    assert (length(np, most, norm) <= 1.5 + 1e-9).all()
+    assert ((slope * most).sum(axis=1) >= (slope * ball).sum(axis=1) - 1e-9).all() or norm == "l2"
 
 
 def test_a_patch_turns_digits_wherever_it_lies():

@@ -35,7 +35,7 @@ def dual(xp: Any, slope: Any, norm: str) -> Any:
 def steepest(xp: Any, slope: Any, norm: str, *, share: Any = None) -> Any:
     """Return the displacement of length 1 that gains most along ``slope`` (k, d).
 
-    L1 spreads over the values whose slope is steepest, a ``share`` (k, 1) of them (None: one value).
+    L1 spreads over the values whose slope is steepest, a ``share`` (k or 1, 1) of them (None: one value).
     """
     if norm == "linf":
         return xp.sign(slope)
@@ -46,7 +46,8 @@ def steepest(xp: Any, slope: Any, norm: str, *, share: Any = None) -> Any:
         least = xp.amax(size, axis=1, keepdims=True)
     else:
         falling = -sort(xp, -size)
-        place = xp.clip(xp.floor(share * d) - 1, 0, d - 1)
+        # One place a row: torch gathers no further than the places go.
+        place = xp.clip(xp.floor(share * d) - 1, 0, d - 1) + xp.zeros_like(size[:, :1])
         least = gather(xp, falling, whole(xp, place))
     return unit(xp, xp.where(size >= xp.clip(least, _TINY, None), xp.sign(slope), xp.zeros_like(slope)), "l1")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "logits_ratio": logits_ratio, "margin": margin}
 # Of the values, those that one step in L1 moves; a single one would need as many steps as there are values.
-_L1_SHARE = 0.05
+_L1_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
