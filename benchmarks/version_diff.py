@@ -35,7 +35,7 @@ def rows_of(name, folder):
     from load import load
 
     frame, y, _ = load(name)
-    numeric = frame.apply(lambda c: c.astype("category").cat.codes if not np.issubdtype(c.dtype, np.number) else c)
+    numeric = frame.apply(lambda c: c if c.dtype.kind in "biuf" else c.astype("category").cat.codes)
     return np.nan_to_num(numeric.to_numpy(float)), np.asarray(y).astype(int)
 
 

@@ -13,6 +13,7 @@ from assay.core.measure import Verdict
 if TYPE_CHECKING:
     from assay.flows.fix import Fix
     from assay.flows.monitor import Watch
+    from assay.flows.side_effects import SideEffects
     from assay.registry.gate import GateReport
 
 
@@ -43,6 +44,18 @@ def show_fix(output: Output, items: Sequence[Evidence], fix: Fix, closing: str) 
     output.text(fix.closing())
     output.text(closing)
     return 3 if any(item.not_checked for item in items) else 0
+
+
+def show_matrix(output: Output, found: SideEffects, evidence: Evidence) -> int:
+    """Print the matrix of defences, what gets worse and what was not measured; return 0, or 3 when something was not."""
+    output.document(evidence.to_json())
+    output.table(found.heads, found.table())
+    rows = [(f.severity.value, f.location, f.message) for f in evidence.findings]
+    if rows:
+        output.table(("severity", "defence", "what"), rows, title="\nWhat gets worse")
+    if evidence.not_checked:
+        output.table(("not checked", "why"), [(n.what, n.why) for n in evidence.not_checked], title="")
+    return 3 if evidence.not_checked else 0
 
 
 def gate_rows(report: GateReport) -> list[tuple[object, ...]]:

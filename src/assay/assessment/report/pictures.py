@@ -52,4 +52,4 @@ def _pictures(gallery: Gallery) -> Html:
 
 
 def _words(listing: Listing) -> Html:
-    return table(listing.heads, [list(row) for row in listing.rows])
+    return table(listing.heads, [list(row) for row in listing.rows], kind="listing")
