@@ -45,12 +45,12 @@ class HopSkipJump(
         live = live[np.isfinite(oracle.distance[live])]
         found = live
         bisect(oracle, live, _precision(oracle))
-        # Value by value pays where a fifth of the budget goes round all values, as in a table; not for pixels.
-        values, share = int(oracle.region.mutable.sum()), self.max_queries // 5
-        polish = 2 * values <= share
+        # Value by value pays where half of the budget goes round all values twice, as in a table; not for pixels.
+        values = int(oracle.region.mutable.sum())
+        polish = 4 * values <= self.max_queries
         if polish:
             refine(oracle, live)
-            oracle.reserve = min(share, 110 + 2 * values)
+            oracle.reserve = min(self.max_queries // 5, 110 + 2 * values)
         for step in range(1, self.iterations + 1):
             live = live[(oracle.left[live] >= 8) & (oracle.distance[live] > 0)]
             if not len(live):
