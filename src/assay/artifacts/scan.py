@@ -11,10 +11,12 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from stat import S_ISDIR, S_ISREG
 from typing import TypeAlias
 
+from assay.artifacts.folder_walk import Met, walk
 from assay.artifacts.formats.savedmodel import INDEX_MAGIC
 from assay.artifacts.pickle.policy import Policy, builtin_policy
 from assay.artifacts.reader import Data, Inspection, Limits
@@ -23,11 +25,13 @@ from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_tree
 from assay.core.errors import DataError
 from assay.core.evidence import Evidence, NotChecked, Subject
-from assay.core.finding import Finding
+from assay.core.finding import Finding, Severity
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
-TECHNIQUES = ("AML.T0011.000", "AML.T0018.002", "AML.T0010.003")
+_SUPPLY_CHAIN = "AML.T0010.003"
+TECHNIQUES = ("AML.T0011.000", "AML.T0018.002", _SUPPLY_CHAIN)
+_LINK_REMEDY = "Put the file itself in the place of the link, or scan the folder that holds both"
 _BYTES_PER_SECOND = 200 << 20
 _SMALL = 1 << 20
 _SHARD = re.compile(r"\.data-\d{5}-of-\d{5}$")
@@ -63,7 +67,7 @@ def scan(
 def scan_paths(paths: Iterable[StrPath], *, policy: Policy | None = None, limits: Limits | None = None) -> ScanReport:
     """Return what loading each file would do; folders are walked. Raises DataError when a path does not exist."""
     rules, bounds = policy or builtin_policy(), limits or Limits()
-    return ScanReport(tuple(_scan_file(file, rules, bounds) for path in paths for file in _files(os.fspath(path))))
+    return ScanReport(tuple(report for path in paths for report in _reports(os.fspath(path), rules, bounds)))
 
 
 def scan_bytes(
@@ -76,14 +80,13 @@ def scan_bytes(
 def explain(path: StrPath, *, policy: Policy | None = None, limits: Limits | None = None) -> str:
     """Return, as text, every import and call that loading the file would make, in order and with offsets."""
     rules, bounds = policy or builtin_policy(), limits or Limits()
-    parts = []
-    for file in _files(os.fspath(path)):
-        notes: list[str] = []
-        report = _scan_file(file, rules, bounds, notes)
+    parts, notes = [], list[str]()
+    for report in _reports(os.fspath(path), rules, bounds, notes):
         lines = [f"{report.path}: {report.format}, {report.verdict.value}", *notes]
         lines += [f"  {_told(f)}" for f in report.findings]
         lines += [f"  not checked: {n.what}: {n.why}" for n in report.not_checked]
         parts.append("\n".join(lines))
+        notes.clear()
     return "\n\n".join(parts)
 
 
@@ -92,27 +95,48 @@ def _told(found: Finding) -> str:
     return f"{found.severity.value}: {found.message} ({found.location}) [{ids}]"
 
 
-def _files(path: str) -> Iterator[str]:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        if not os.path.lexists(path):
-            raise DataError("does not exist", where=path, remedy="Check the path") from error
-        mode = 0
-    if not S_ISDIR(mode):
-        yield path
+def _reports(path: str, policy: Policy, limits: Limits, notes: list[str] | None = None) -> Iterator[FileReport]:
+    """Yield the report of a file, or of every file below a folder. notes: gets what each would do, before its report."""
+    report = _scan_file(path, policy, limits, notes)
+    if report is None:
+        for met in walk(path):
+            yield _scan_met(met, policy, limits, notes)
         return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        yield from (os.path.join(folder, name) for name in sorted(names))
+    if report.verdict is FileVerdict.ERROR and not os.path.lexists(path):
+        raise DataError("does not exist", where=path, remedy="Check the path")
+    yield report
 
 
-def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | None = None) -> FileReport:
+def _scan_met(met: Met, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport:
+    """Return the report of what was met below a folder, with a finding for a link that leads out of it."""
+    if met.unread:
+        return _unread(met.path, met.unread)
+    found = None if met.folder else _scan_file(met.path, policy, limits, notes)
+    if found is None:
+        why = NotChecked(met.path, "is a folder that was not entered", _LINK_REMEDY)
+        found = FileReport(met.path, "unknown", FileVerdict.UNSUPPORTED, (), (why,))
+    if not met.outside:
+        return found
+    text = f"is a link that leads out of the scanned folder, to {met.outside}"
+    link = Finding("link-outside", Severity.MEDIUM, text[:600], met.path[:400], _LINK_REMEDY, _SUPPLY_CHAIN)
+    verdict = max(found.verdict, FileVerdict.SUSPICIOUS, key=lambda v: v.rank)
+    return replace(found, verdict=verdict, findings=(*found.findings, link))
+
+
+def _unread(path: str, error: str) -> FileReport:
+    why = NotChecked(path, f"cannot be read ({error})", "Check its permissions")
+    return FileReport(path, "unknown", FileVerdict.ERROR, (), (why,))
+
+
+def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport | None:
+    """Return the report of a file, None for a folder."""
     try:
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             found = os.fstat(handle)
+            if S_ISDIR(found.st_mode):
+                return None
             if not S_ISREG(found.st_mode):
                 why = NotChecked(path, "is no regular file")
                 return FileReport(path, "unknown", FileVerdict.UNSUPPORTED, (), (why,))
@@ -123,8 +147,7 @@ def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | Non
         finally:
             os.close(handle)
     except OSError as error:
-        why = NotChecked(path, f"cannot be read ({error.strerror})", "Check its permissions")
-        return FileReport(path, "unknown", FileVerdict.ERROR, (), (why,))
+        return _unread(path, error.strerror or "unknown error")
 
 
 def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport:

@@ -12,7 +12,7 @@ numpy.f2py.crackfortran:_eval_length numpy.f2py.diagnose:run_command numpy.testi
 numpy.distutils.exec_command:exec_command numpy:load numpy:fromfile numpy:memmap numpy:savetxt numpy.ctypeslib:load_library
 pandas:eval pandas:read_pickle pandas:read_csv pandas.core.computation.eval:eval pandas.io.clipboard:init_osx_pbcopy_clipboard
 joblib:load joblib.numpy_pickle:load joblib.externals.loky.backend.spawn:prepare scipy.io:loadmat scipy._lib._uarray:set_state
-sklearn.utils._testing:check_skip_network sklearn.datasets:fetch_openml sklearn.datasets._base:load_files skops.io:load xgboost.core:_load_lib
+sklearn.utils._testing:check_skip_network sklearn.utils._testing:raises sklearn.datasets:fetch_openml sklearn.datasets._base:load_files skops.io:load xgboost.core:_load_lib
 lightgbm.libpath:find_lib_path mlflow.projects.backend.local:_run_entry_point mlflow.pyfunc:load_model keras.saving:load_model
 keras.utils:get_file tensorflow:load_library tensorflow.keras.models:load_model transformers:AutoModel.from_pretrained datasets:load_dataset
 huggingface_hub:hf_hub_download onnxruntime:InferenceSession ray.cloudpickle:loads cloudpickle:loads dill:load dill._dill:_create_function

@@ -14,9 +14,9 @@ asyncio:create_subprocess_shell asyncio.unix_events:_UnixSubprocessTransport._st
 webbrowser:open test.support:run_code test.support.script_helper:assert_python_ok cgi:test platform:popen ctypes:CDLL ctypes:PyDLL
 ctypes.util:_findLib_gcc pydoc:pipepager pydoc:tempfilepager mailcap:findmatch smtpd:Process pyrepl:pager site:execsitecustomize turtledemo:main""".split()
 FILENET = """io:open builtins:open _io:FileIO codecs:open pathlib:Path.write_text pathlib:Path.unlink logging:FileHandler logging.handlers:SocketHandler
-os:remove os:rename os:symlink os:putenv shutil:rmtree shutil:copyfile tempfile:NamedTemporaryFile sqlite3:connect dbm:open shelve:open mmap:mmap
+os:remove os:rename os:symlink os:putenv shutil:rmtree shutil:copyfile tempfile:NamedTemporaryFile tempfile:mktemp sqlite3:connect dbm:open shelve:open mmap:mmap
 linecache:getlines fileinput:input ssl:get_server_certificate urllib.request:urlopen urllib.request:urlretrieve urllib2:urlopen
-socket:create_connection http.client:HTTPSConnection ftplib:FTP smtplib:SMTP telnetlib:Telnet xmlrpc.client:ServerProxy
+socket:create_connection http.client:HTTPConnection http.client:HTTPSConnection ftplib:FTP smtplib:SMTP telnetlib:Telnet xmlrpc.client:ServerProxy
 multiprocessing.connection:Client zipfile:ZipFile tarfile:open""".split()
 RESOLVE = """pkgutil:resolve_name pydoc:locate pydoc:safeimport importlib:import_module importlib:reload logging.config:_resolve
 logging.config:BaseConfigurator.resolve zipimport:zipimporter builtins:__import__ imp:load_source imp:load_dynamic importlib.machinery:SourceFileLoader

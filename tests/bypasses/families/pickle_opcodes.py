@@ -19,6 +19,7 @@ BASELINE = {
 CHAINS = [("logging", "os.system", CMD), ("random", "_os.system", CMD), ("joblib.memory", "os.system", CMD),
           ("sklearn.datasets._base", "os.system", CMD), ("torch.serialization", "os.system", CMD),
           ("xgboost.core", "ctypes.CDLL", "none.so"), ("numpy.lib._npyio_impl", "os.system", CMD), ("shutil", "os.popen", CMD),
+          ("collections", "_sys.modules", CMD), ("datetime", "sys.modules", CMD),
           ("sklearn.base", "BaseEstimator.__init__.__globals__.get", "__builtins__")]  # fmt: skip
 
 OPCODE = {

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bypasses"))
-import corpus
+from families.case import EVIL
 
 from assay.artifacts.formats import zstd_frame
 from assay.artifacts.formats.archive_7z import SevenZipReader
@@ -30,7 +30,7 @@ from assay.testing.scanners import check_scanner
 
 CLEAN, UNSUPPORTED, ERROR, SUSPICIOUS, MALICIOUS = FileVerdict
 FLAGGED = {SUSPICIOUS, MALICIOUS}
-GOOD, EVIL = pickle.dumps({"a": [1, 2]}), corpus.EVIL
+GOOD = pickle.dumps({"a": [1, 2]})
 CALLS = b"import os as o\nrun = o.system\nrun('true')\n"
 
 

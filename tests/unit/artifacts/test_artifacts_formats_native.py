@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bypasses"))
-import corpus
+from families.case import EVIL, call
 
 from assay.artifacts.formats.boosting import UbjReader
 from assay.artifacts.formats.catboost import CatBoostReader
@@ -25,7 +25,6 @@ from assay.testing.scanners import check_scanner
 
 CLEAN, UNSUPPORTED, ERROR, SUSPICIOUS, MALICIOUS = FileVerdict
 FLAGGED = {SUSPICIOUS, MALICIOUS}
-EVIL = corpus.EVIL
 PLAIN = b"cos\nsystem\n(S'true'\ntR."
 
 
@@ -100,9 +99,7 @@ def test_a_plain_model_is_clean_under_its_name(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    "tail", [EVIL, PLAIN, b"\n\n" + PLAIN, EVIL + b"}", corpus.call("my.own", "thing"), b"anything"]
-)
+@pytest.mark.parametrize("tail", [EVIL, PLAIN, b"\n\n" + PLAIN, EVIL + b"}", call("my.own", "thing"), b"anything"])
 def test_what_lies_behind_a_model_is_flagged(name, tail):
     report = scan_bytes(MODELS[name] + tail)
     assert report.verdict in FLAGGED, report

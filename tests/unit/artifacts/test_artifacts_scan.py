@@ -9,7 +9,6 @@ import pickle
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bypasses"))
-import corpus
+from families import graphs, harmless
+from families.case import EVIL, GOOD, call, zipped
 
 from assay.artifacts.formats.archive_zip import ZipReader
 from assay.artifacts.formats.numpy_array import NpyReader
@@ -35,32 +35,17 @@ FLAGGED = {FileVerdict.MALICIOUS, FileVerdict.SUSPICIOUS}
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
 
-@pytest.mark.parametrize("family", corpus.FAMILIES)
-def test_every_hostile_file_is_flagged(family):
-    for name, data in corpus.FAMILIES[family]():
-        begun = time.thread_time()
-        report = scan_bytes(data, name)
-        assert report.verdict in FLAGGED, (name, report)
-        assert time.thread_time() - begun < 4, name
-
-
-def test_what_is_harmless_passes():
-    for name, data in corpus.harmless():
-        report = scan_bytes(data, name)
-        assert report.verdict is FileVerdict.CLEAN, (name, report)
-
-
 def test_known_commands_are_malicious_with_technique_and_offset():
-    report = scan_bytes(corpus.EVIL, "m.pkl")
+    report = scan_bytes(EVIL, "m.pkl")
     assert report.verdict is FileVerdict.MALICIOUS
     finding = report.findings[0]
     assert finding.technique == "AML.T0011.000"
-    assert finding.location == f"m.pkl@{corpus.EVIL.index(b'R')}"
-    assert "os.system('pwd')" in finding.message
+    assert finding.location == f"m.pkl@{EVIL.index(b'R')}"
+    assert "os.system('true')" in finding.message
 
 
 def test_an_unknown_name_is_suspicious_and_never_clean():
-    report = scan_bytes(corpus.call("my_package.models", "Thing"))
+    report = scan_bytes(call("my_package.models", "Thing"))
     assert report.verdict is FileVerdict.SUSPICIOUS
 
 
@@ -88,7 +73,7 @@ def test_unknown_binary_content_and_empty_files_are_unsupported():
 
 def test_extension_plays_no_part(tmp_path):
     for name in ("m.onnx", "m.safetensors", "m.txt", "m.npy", "m"):
-        (tmp_path / name).write_bytes(corpus.EVIL)
+        (tmp_path / name).write_bytes(EVIL)
     assert all(f.verdict is FileVerdict.MALICIOUS for f in scan_paths([tmp_path]).files)
 
 
@@ -113,7 +98,7 @@ def test_missing_paths_and_odd_files_are_refused(tmp_path):
 
 
 def test_json_and_sarif_have_their_shapes(tmp_path):
-    (tmp_path / "m.pkl").write_bytes(corpus.EVIL)
+    (tmp_path / "m.pkl").write_bytes(EVIL)
     report = scan_paths([tmp_path / "m.pkl"])
     record = report.to_json()
     assert record["summary"]["malicious"] == 1 and record["files"][0]["verdict"] == "malicious"
@@ -126,19 +111,20 @@ def test_json_and_sarif_have_their_shapes(tmp_path):
 
 
 def test_explain_tells_the_chain_with_offsets(tmp_path):
-    (tmp_path / "m.pkl").write_bytes(corpus.EVIL)
+    (tmp_path / "m.pkl").write_bytes(EVIL)
     text = explain(tmp_path / "m.pkl")
-    assert "import os.system" in text and "reduce os.system('pwd')" in text and "dangerous" in text
+    assert "import os.system" in text and "reduce os.system('true')" in text and "dangerous" in text
 
 
 def test_readers_hold_the_laws_of_scanners():
-    good = dict(corpus.harmless())
-    check_scanner(PickleReader(), [good["plain-4"], good["stdlib-2"], good["joblib-raw"]])
-    check_scanner(ZipReader(), [good["torch-zip"], good["npz"]])
-    check_scanner(NpyReader(), [good["npy"], good["npy-fields"]])
-    check_scanner(SafetensorsReader(), [good["safetensors"]])
-    check_scanner(OnnxReader(), [good["onnx"], good["onnx-external"]])
-    check_scanner(TextReader(), [good["csv"], good["json"], good["yaml"]])
+    good = {c.filename: c.content for c in harmless.cases()}
+    torch_zip = zipped(("m/data.pkl", GOOD), ("m/data/0", b"\x80\x04junk"), ("m/version", b"3\n"))
+    check_scanner(PickleReader(), [good["values-4.pkl"], good["containers-2.pkl"], good["plain.joblib"]])
+    check_scanner(ZipReader(), [torch_zip, good["pair.npz"]])
+    check_scanner(NpyReader(), [good["float.npy"], good["structured.npy"]])
+    check_scanner(SafetensorsReader(), [good["two.safetensors"]])
+    check_scanner(OnnxReader(), [graphs.model(), graphs.model(tensors=(graphs.outside("model.data"),))])
+    check_scanner(TextReader(), [good["table.csv"], good["config.json"], good["conda.yaml"]])
     assert len(readers()[0]) >= 10
 
 
@@ -193,6 +179,6 @@ def test_scanner_needs_nothing_but_the_standard_library():
 
 
 def test_a_stream_in_memory_equals_the_file(tmp_path):
-    data = io.BytesIO(corpus.EVIL).getvalue() + b"\0" * (2 << 20)
+    data = io.BytesIO(EVIL).getvalue() + b"\0" * (2 << 20)
     (tmp_path / "big").write_bytes(data)
     assert scan_paths([tmp_path / "big"]).files[0].verdict is scan_bytes(data).verdict is FileVerdict.MALICIOUS

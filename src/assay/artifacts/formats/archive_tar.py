@@ -9,6 +9,8 @@ from assay.core.finding import Severity
 
 _BLOCK = 512
 _LONGEST_NAME = 1 << 16
+# What can stand in an octal number, as int() reads it; all else cannot be a checksum.
+_NUMERIC = b"01234567 \0+-_oO\t\n\r\v\f"
 
 
 class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
@@ -75,6 +77,8 @@ class TarReader(FormatReader, name="tar", techniques=(EMBEDDED_CODE,)):
 
 
 def _good(head: bytes) -> bool:
+    if head[148:156].translate(None, _NUMERIC) and head[148] < 0x80:
+        return False
     wanted = _number(head[148:156])
     return wanted is not None and wanted == sum(head) - sum(head[148:156]) + 8 * 32 and head[0] != 0
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from assay.artifacts.pickle.machine import Trace
 from assay.artifacts.pickle.policy import Rating, Rule
@@ -44,6 +43,7 @@ _ELEMENTWISE = frozenset(
     "log log1p log2 log10 exp expm1 sqrt abs power square sin cos tan tanh sign floor ceil".split()
 )
 _STATISTICS = frozenset("C Q I bs cr cc te center standardize scale Treatment Sum Poly Diff Helmert Intercept".split())
+_Step = TypeVar("_Step", Call, Build)
 _CODECS = frozenset({"latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"})
 
 
@@ -66,15 +66,8 @@ class Judge:
         if not self._names():
             self.inspection.error(self.where, "imports more names than the budget allows")
             return
-        steps: Iterator[Call | Build] = chain(trace.calls, trace.builds)
-        for number, step in enumerate(steps):
-            if isinstance(step, Call):
-                self._call(step)
-            else:
-                self._build(step)
-            if number % _EVERY == _EVERY - 1 and (len(self._said) > _MOST_NAMES or self.inspection.expired()):
-                self.inspection.error(self.where, "does more than the budget allows")
-                break
+        if not (self._each(trace.calls, self._call) and self._each(trace.builds, self._build)):
+            self.inspection.error(self.where, "does more than the budget allows")
         for at, module, attribute in trace.unresolved[:_MOST_NAMES]:
             text = f"imports a name that is computed at load: {show(module)} . {show(attribute)}"
             self._say("pickle-computed-name", Severity.CRITICAL, text, at, _EXECUTION, _REMEDY)
@@ -82,6 +75,15 @@ class Judge:
             self._outside(found)
         for at, why in trace.bombs:
             self.inspection.bomb(f"{self.where}@{at}", why)
+
+    def _each(self, steps: list[_Step], judge: Callable[[_Step], None]) -> bool:
+        """Judge every step; return False as soon as the budget is spent."""
+        for begun in range(0, len(steps), _EVERY):
+            for step in steps[begun : begun + _EVERY] if len(steps) > _EVERY else steps:
+                judge(step)
+            if len(steps) > _EVERY and (len(self._said) > _MOST_NAMES or self.inspection.expired()):
+                return False
+        return True
 
     def rule(self, name: Global) -> Rule:
         """Return the policy's rule for a global."""
@@ -166,12 +168,13 @@ class Judge:
         return func
 
     def _build(self, build: Build) -> None:
-        if isinstance(build.target, (Global, Unknown, Outside)):
-            text = f"loading changes {show(build.target)} itself, with {show(build.state)}"
+        target = build.target
+        if type(target) is not Call and isinstance(target, (Global, Unknown, Outside)):
+            text = f"loading changes {show(target)} itself, with {show(build.state)}"
             self._once("pickle-patch", Severity.CRITICAL, text, build.at)
         for state in build.state[:2] if isinstance(build.state, tuple) else (build.state,):
             if isinstance(state, Pairs):
-                planted = [k for k in state[::2] if isinstance(k, str) and k in _HOOKS]
+                planted = [k for k in state[::2] if type(k) is str and k in _HOOKS]
                 if planted and planted != ["__dict__"]:
                     text = f"loading plants {planted[0]} on {show(build.target)}"
                     self._say("pickle-planted-hook", Severity.CRITICAL, text, build.at, _EMBEDDED, _REMEDY)

@@ -96,12 +96,7 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
         _judge(data, trace, where, inspection, persistent, prefixes)
         traces.append(trace)
         if trace.spent or trace.broken:
-            inspection.error(f"{where}@{trace.end}", trace.spent or trace.broken)
-            if trace.spent and inspection.inflated > inspection.limits.ratio:
-                inspection.bomb(
-                    where, f"a pickle of {inspection.inflated:.0f} times its packed size has no end in sight"
-                )
-            _sweep(data, trace.end, where, inspection)
+            _give_up(data, trace, where, inspection)
             return traces
         position = trace.end
         # The clock of a thread is slow to ask, and most files hold one pickle.
@@ -113,6 +108,14 @@ def read_pickles(data: Data, where: str, inspection: Inspection, *, start: int =
     if arrays and not raw_tail:
         _read_plainly(data, start, where, inspection)
     return traces
+
+
+def _give_up(data: Data, trace: Trace, where: str, inspection: Inspection) -> None:
+    """Say that a trace ends before its pickle, and look at the bytes behind it."""
+    inspection.error(f"{where}@{trace.end}", trace.spent or trace.broken)
+    if trace.spent and inspection.inflated > inspection.limits.ratio:
+        inspection.bomb(where, f"a pickle of {inspection.inflated:.0f} times its packed size has no end in sight")
+    _sweep(data, trace.end, where, inspection)
 
 
 def _sweep(data: Data, position: int, where: str, inspection: Inspection) -> None:
@@ -163,13 +166,9 @@ def _judge(
             _nested(data[at : at + size], f"{where}@{at}!nested", inspection)
     for call in trace.calls:
         func = call.func
-        if (
-            isinstance(func, Global)
-            and func.name == "encode"
-            and func.module == "_codecs"
-            and isinstance(call.args, tuple)
-            and call.args
-        ):
+        if type(func) is not Global or func.name != "encode" or func.module != "_codecs":
+            continue
+        if isinstance(call.args, tuple) and call.args:
             text = call.args[0]
             if isinstance(text, LongText):
                 text = _long_text(data, text, where, inspection)
