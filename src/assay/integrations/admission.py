@@ -121,8 +121,15 @@ def _server_rules(place: Place) -> list[tuple[str, str]]:
     covers = f"m.name == variables.model || !m.mountPath.matches('^{MODEL_PATH}(/|$)')"
     straight = f"!m.mountPath.matches('{_CROOKED}') && ({covers})"
     reads = f"c.volumeMounts.exists(m, {_mounted('variables.model', MODEL_PATH)})"
+    host = _all(*(f"(!has(object.spec.{key}) || !object.spec.{key})" for key in ("hostPID", "hostIPC")))
+    confined = "!has(c.securityContext) || !has(c.securityContext.privileged) || !c.securityContext.privileged"
     return [
         _trusted("variables.volumes", place),
+        ("variables.volumes.all(v, !has(v.hostPath))", "no volume is a folder of the node, where every model lies"),
+        (
+            f"{host} && variables.others.all(c, {confined}) && variables.guards.all(c, {confined})",
+            "no container reaches the node and what runs on it",
+        ),
         (
             "variables.volumes.exists(v, v.name == variables.model && has(v.emptyDir))",
             "the model's folder is empty when the pod starts",

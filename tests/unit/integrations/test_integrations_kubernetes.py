@@ -264,7 +264,15 @@ WAYS_AROUND = {
         (v.pop("configMap"), v.update(emptyDir={})) for v in p["spec"]["volumes"] if v["name"] == "assay-trust"
     ],
     "model elsewhere": lambda p: _mount(p, "/mnt/models").update(name="other"),
-    "model on a volume": lambda p: _model(p).update(hostPath=_model(p).pop("emptyDir")),
+    "model on a volume": lambda p: _model(p).update(persistentVolumeClaim=_model(p).pop("emptyDir")),
+    "the node's folders": lambda p: p["spec"]["volumes"].append({"name": "node", "hostPath": {"path": "/var"}}),
+    "the node's processes": lambda p: p["spec"].update(hostPID=True),
+    "the node's memory": lambda p: p["spec"].update(hostIPC=True),
+    "a privileged server": lambda p: _server(p).update(securityContext={"privileged": True}),
+    "a privileged guard": lambda p: _guard(p).update(securityContext={"privileged": True}),
+    "a privileged debug container": lambda p: p["spec"].update(
+        ephemeralContainers=[{"name": "d", "image": SERVER, "securityContext": {"privileged": True}}]
+    ),
     "no volumes": lambda p: p["spec"].pop("volumes"),
     "server writes": lambda p: [m.pop("readOnly") for m in _server(p)["volumeMounts"]],
     "server may write": lambda p: [m.update(readOnly=False) for m in _server(p)["volumeMounts"]],
@@ -333,6 +341,30 @@ def test_services_that_go_around_are_refused(judge, way):
     service = copy.deepcopy(inference_service(PLACE))
     SERVICES[way](service)
     assert judge(service_policy(PLACE), service)
+
+
+def test_what_is_not_privileged_in_so_many_words_is_admitted(judge):
+    pod = plain_pod()
+    _server(pod)["securityContext"]["privileged"] = False
+    pod["spec"].update(hostPID=False, hostIPC=False)
+    assert judge(pod_policy(PLACE), pod) == []
+
+
+def test_the_namespace_needs_no_label_and_others_are_held_where_models_are_served():
+    """Bindings select by the label that the API server itself sets; no request or pod can opt out."""
+    made = yaml.safe_load_all(rendered("admission", PLACE)["admission.yaml"])
+    bindings = [m["spec"] for m in made if m["kind"] == "ValidatingAdmissionPolicyBinding"]
+    whole = [b["policyName"] for b in bindings if "objectSelector" not in b["matchResources"]]
+    assert sorted(whole) == ["assay-verified-pods", "assay-verified-services"]
+    for binding in bindings:
+        if binding["policyName"] in whole and "objectSelector" not in binding["matchResources"]:
+            labels = binding["matchResources"]["namespaceSelector"]["matchLabels"]
+            assert labels == {"kubernetes.io/metadata.name": PLACE.namespace}
+        assert "excludeResourceRules" not in binding["matchResources"]
+    for policy in (pod_policy(PLACE), service_policy(PLACE)):
+        assert "matchConditions" not in policy["spec"] and policy["spec"]["failurePolicy"] == "Fail"
+        rules = policy["spec"]["matchConstraints"]["resourceRules"]
+        assert all({"CREATE", "UPDATE"} <= set(r["operations"]) for r in rules)
 
 
 @pytest.mark.parametrize("kind", PODS)
