@@ -15,7 +15,8 @@ import numpy as np
 
 from assay.assessment.case import profile_of
 from assay.assessment.disagreement import disagreement
-from assay.assessment.paired_quality import paired_quality
+from assay.assessment.exhibits import Listing
+from assay.assessment.paired_quality import paired_area, paired_quality
 from assay.assessment.slices import slices_of
 from assay.assessment.universal import UniversalScreen
 from assay.core.clock import Clock, stream, system_clock
@@ -29,7 +30,6 @@ from assay.stats.paired import holm, paired_difference, sign_test
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from assay.assessment.exhibits import Listing
     from assay.assessment.universal import Screened
     from assay.contract.contract import Contract
     from assay.contract.region import Region
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 CONTROL = "version_diff"
 _ALPHA = 0.05
+_Z = 1.959963984540054
+_LOWER_IS_BETTER = ("brier", "calibration_error", "membership_auc@confidence")
 _LEAST = 20
 # Of rows that one change turns in the new version only: below it, a change is no use to whoever planted it.
 _USEFUL = 0.1
@@ -103,7 +105,7 @@ def version_diff(
     chosen = profile_of(profile)
     before, after = (v.limited(None).probabilities(versions.x) for v in (versions.old, versions.new))
     measures = [*paired_quality(before, after, versions.y, seed=seed)]
-    findings = _regressions(measures)
+    findings: list[Finding] = []
     labels = before.argmax(axis=1), after.argmax(axis=1)
     measures += churn(*labels, versions.y)
     sliced, worse = slice_regressions(versions, *labels)
@@ -120,7 +122,10 @@ def version_diff(
         listings += [listing] if listing is not None else []
     except AssayError as error:
         missing.append(NotChecked("version_diff.disagreement", error.message, error.remedy))
+    findings += regressions(measures)
     screened = _screen(versions, seed, measures, findings, missing)
+    if screened is not None:
+        listings.append(_striking(screened, versions.contract))
     evidence = Evidence(
         CONTROL, subjects, clock(), ("AML.T0018", "AML.T0020", "AML.T0015"), tuple(measures), tuple(findings),
         tuple(missing), {
@@ -170,34 +175,45 @@ def slice_regressions(versions: Versions, old: Labels, new: Labels) -> tuple[lis
     return measures, findings
 
 
-def _regressions(measures: Sequence[Measure]) -> list[Finding]:
-    """Return the figures whose whole interval is on the worse side of no difference."""
-    better_low = ("brier", "calibration_error")
-    found = []
-    for m in measures:
-        worse = m.low > 0 if m.name.rpartition(".")[2] in better_low else m.high < 0
-        if worse:
-            text = (
-                f"{m.name.partition('.')[2]} changes by {m.estimate:+.3g}, 95 % interval {m.low:+.3g} to {m.high:+.3g}"
-            )
-            found.append(
-                Finding("version-regression", Severity.MEDIUM, text, "model", "Keep the old version, or say why")
-            )
-    return found
+def regressions(measures: Sequence[Measure]) -> list[Finding]:
+    """Return the differences that are worse beyond chance at 5 % over all of them (Holm), slices apart.
+
+    The chance of each is read off its interval as if it were normal, from the end that lies towards no difference.
+    """
+    judged = [m for m in measures if m.unit == "difference" and "=" not in m.name]
+    signs = [-1.0 if m.name.partition(".")[2] in _LOWER_IS_BETTER else 1.0 for m in judged]
+    chances = [_chance(sign * m.estimate, m.high - m.estimate if sign > 0 else m.estimate - m.low)
+               for sign, m in zip(signs, judged, strict=True)]  # fmt: skip
+    return [
+        Finding(
+            "version-regression", Severity.MEDIUM,
+            f"{m.name.partition('.')[2]} changes by {m.estimate:+.3g}, 95 % interval {m.low:+.3g} to {m.high:+.3g} "
+            f"(p = {chance:.2g}, all {len(judged)} figures counted)",
+            "model", "Keep the old version, or say why the new one is worth it",
+        )
+        for m, chance in zip(judged, holm(chances), strict=True)
+        if chance <= _ALPHA
+    ]  # fmt: skip
 
 
-def _difference(name: str, gained: int, lost: int, n: int, threat: str, **more: int) -> Measure:
+def _chance(gain: float, reach: float) -> float:
+    """Return the chance of so low a gain, or a lower one, where there is none; reach: from the estimate to the end of 95 %."""
+    from scipy.special import ndtr
+
+    if reach <= 0:
+        return float(gain >= 0)
+    return float(ndtr(_Z * gain / reach))
+
+
+def _difference(name: str, gained: int, lost: int, n: int, threat: str) -> Measure:
     low, high = paired_difference(gained, lost, n)
     return Measure(
         f"version_diff.{name}", (gained - lost) / n, low, high, n, "difference", method="tango", threat_model=threat,
-        **more,
     )  # fmt: skip
 
 
 def _membership(versions: Versions, after: Array, before: Array, seed: int) -> Measure:
     """Return how much more the new version tells of members, as the difference of an attacker's AUC."""
-    from assay.assessment.paired_quality import paired_area
-
     assert versions.members is not None
     x, y = versions.members
     member = np.concatenate([np.ones(len(y), dtype=np.intp), np.zeros(len(versions.y), dtype=np.intp)])
@@ -206,7 +222,7 @@ def _membership(versions: Versions, after: Array, before: Array, seed: int) -> M
         inside = model.limited(None).probabilities(x)
         scores.append(np.concatenate([inside[np.arange(len(y)), y], outside[np.arange(len(versions.y)), versions.y]]))
     return paired_area(
-        "membership_auc,confidence", scores[0], scores[1], member, seed=seed,
+        "membership_auc@confidence", scores[0], scores[1], member, seed=seed,
         threat="sees probabilities and knows the true label",
     )  # fmt: skip
 
@@ -258,6 +274,18 @@ def _suspicion(versions: Versions, screened: Screened, share: float) -> Finding:
     return Finding("version-backdoor-suspected", Severity.HIGH, text, columns, remedy, "AML.T0018.000")
 
 
+def _striking(screened: Screened, contract: Contract | None) -> Listing:
+    """Return the most striking change as a line, with what it is held against."""
+    trigger, clean = screened.trigger, screened.clean
+    most = f"{max(clean):.2f}" if clean else "no clean version given"
+    row = (words_of(screened, contract), str(trigger.target), f"{trigger.moved:.0%}", f"{trigger.rest:.0%}", f"{trigger.lift:.2f}", most)  # fmt: skip
+    heads = ("change", "to class", "in the new version", "in the others", "lift", "most in clean ones")
+    return Listing(
+        "poisoning", "The one change that sets the new version apart most", heads, (row,),
+        "Some change always does. It is a sign of a backdoor where its lift exceeds that of nearly all clean versions.",
+    )  # fmt: skip
+
+
 def words_of(screened: Screened, contract: Contract | None) -> str:
     """Return the change in words: ``set `a` to 3 and `b` to 0``."""
     trigger = screened.trigger
@@ -277,4 +305,13 @@ def _value(contract: Contract | None, place: int, value: float) -> str:
     return str(categories[int(value)]) if 0 <= value < len(categories) else f"{value:.6g}"
 
 
-__all__ = ["CONTROL", "VersionDiff", "Versions", "churn", "slice_regressions", "version_diff", "words_of"]
+__all__ = [
+    "CONTROL",
+    "VersionDiff",
+    "Versions",
+    "churn",
+    "regressions",
+    "slice_regressions",
+    "version_diff",
+    "words_of",
+]

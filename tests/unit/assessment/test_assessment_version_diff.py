@@ -11,10 +11,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 from assay.assessment.disagreement import parted
 from assay.assessment.universal import UniversalScreen, tried_values
-from assay.assessment.version_diff import VersionDiff, Versions, version_diff
+from assay.assessment.version_diff import VersionDiff, Versions, regressions, version_diff
 from assay.contract.contract import Contract, Feature, Kind, Mutable, Target
 from assay.contract.region import Region
 from assay.core.errors import DataError, SettingError, UnsupportedError
+from assay.core.measure import Measure
 from assay.models.function import Function
 from assay.models.predictor import predictor
 
@@ -126,11 +127,22 @@ def test_a_slice_that_is_worse_off_is_named() -> None:
     assert turned.low > 0
 
 
+def test_one_figure_in_many_is_no_regression_by_chance() -> None:
+    def figure(name: str, low: float, high: float) -> Measure:
+        return Measure(f"version_diff.{name}", (low + high) / 2, low, high, 100, "difference")
+
+    barely, clearly = figure("auc", -0.021, -0.001), figure("brier", 0.02, 0.04)
+    others = [figure(f"accuracy{i}", -0.01, 0.01) for i in range(8)]
+    assert not regressions([barely, *others])
+    assert "brier" in regressions([clearly, barely, *others])[0].message
+    assert not regressions([figure("brier", -0.04, -0.02), figure("accuracy@g=a", -0.5, -0.4)])
+
+
 def test_members_that_are_told_apart_more_show() -> None:
     x, y = _rows(600, 1)
     deep = DecisionTreeClassifier(random_state=0).fit(x, y)
     shallow = DecisionTreeClassifier(max_depth=3, random_state=0).fit(x, y)
-    exposed = _compare(shallow, deep, members=(x, y)).evidence.measure("version_diff.membership_auc,confidence")
+    exposed = _compare(shallow, deep, members=(x, y)).evidence.measure("version_diff.membership_auc@confidence")
     assert exposed is not None
     assert exposed.low > 0.02
 

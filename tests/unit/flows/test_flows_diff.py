@@ -75,7 +75,7 @@ def test_a_recipe_gives_clean_versions_from_the_sandbox(place: Path) -> None:
     assert told[:2] == ["clean version 1 of 2", "clean version 2 of 2"]
     assert found.screened is not None
     assert len(found.screened.clean) == 3
-    assert found.evidence.measure("version_diff.membership_auc,confidence") is not None
+    assert found.evidence.measure("version_diff.membership_auc@confidence") is not None
     # Three clean versions are too few to say anything at 5 %.
     assert "19 or more" in found.evidence.not_checked[0].remedy
 
