@@ -73,6 +73,7 @@ def trade(fix: Fix) -> None:
             points.setdefault((round(trial.auc, 3), round(trial.leak.estimate, 3)), []).append(trial)
     for (at, share), same in points.items():
         leak = same[0].leak
+        assert leak is not None
         colour = MARK if fix.trials[0] in same else INK if fix.chosen in same else QUIET
         drawn.plot([at, at], [max(leak.low, 1e-3), leak.high], color=colour, lw=1)
         drawn.plot(at, max(share, 1e-3), "o", color=colour, ms=5)
