@@ -278,7 +278,8 @@ def _striking(screened: Screened, contract: Contract | None) -> Listing:
     """Return the most striking change as a line, with what it is held against."""
     trigger, clean = screened.trigger, screened.clean
     most = f"{max(clean):.2f}" if clean else "no clean version given"
-    row = (words_of(screened, contract), str(trigger.target), f"{trigger.moved:.0%}", f"{trigger.rest:.0%}", f"{trigger.lift:.2f}", most)  # fmt: skip
+    shares = (f"{trigger.moved:.0%}", f"{trigger.rest:.0%}", f"{trigger.lift:.2f}")
+    row = (words_of(screened, contract), str(trigger.target), *shares, most)
     heads = ("change", "to class", "in the new version", "in the others", "lift", "most in clean ones")
     return Listing(
         "poisoning", "The one change that sets the new version apart most", heads, (row,),
