@@ -85,7 +85,8 @@ def explain(path: StrPath, *, policy: Policy | None = None, limits: Limits | Non
         lines = [f"{report.path}: {report.format}, {report.verdict.value}", *notes]
         lines += [f"  {_told(f)}" for f in report.findings]
         lines += [f"  not checked: {n.what}: {n.why}" for n in report.not_checked]
-        parts.append("\n".join(lines))
+        # A name with a line end in it could otherwise write lines of its own.
+        parts.append("\n".join(line if line.isprintable() else ascii(line)[1:-1] for line in lines))
         notes.clear()
     return "\n\n".join(parts)
 

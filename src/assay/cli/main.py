@@ -115,4 +115,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    from assay.cli.output import plain
+
+    click.echo(plain(line), err=True)

@@ -44,7 +44,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say how far the work is, on standard error."""
-        click.echo(text, err=True)
+        click.echo(plain(text), err=True)
 
     def stage(self, name: str, status: str, detail: str = "") -> None:
         """Say how one stage of a longer run ended, on standard error."""
@@ -52,9 +52,9 @@ class Output:
         click.echo(f"  {mark} {name:<22} {detail}".rstrip(), err=True)
 
     def text(self, text: str) -> None:
-        """Print a line of the answer, unless JSON was asked for."""
+        """Print lines of the answer, unless JSON was asked for; what steers a terminal is spelt out."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(plain(text))
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
         """Print rows under headings, words of judgement coloured, unless JSON was asked for."""
@@ -72,7 +72,28 @@ class Output:
     def document(self, record: object) -> None:
         """Print the answer as one JSON document, if JSON was asked for."""
         if self.as_json:
-            click.echo(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
+            text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+            if not _encodes(text):
+                # Names of files that are no UTF-8, or of a hostile pickle, are half characters; escaped, they are JSON.
+                text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False)
+            click.echo(text)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def plain(text: str) -> str:
+    """Return lines in which what a person cannot see, or a terminal obeys, is spelt out."""
+    if text.replace("\n", "").isprintable():
+        return text
+    from assay.cli.columns import printable
+
+    return "\n".join(part if part.isprintable() else printable(part.expandtabs()) for part in text.split("\n"))
 
 
 Command = Callable[..., int | None]

@@ -29,17 +29,23 @@ class Place:
     def of(cls, location: str) -> Place:
         """Return the place in ``path:line``; without a number the whole is the path."""
         path, _, line = location.rpartition(":")
-        return cls(path, int(line)) if path and line.isdigit() else cls(location)
+        return cls(path, int(line)) if path and line.isdecimal() and int(line) > 0 else cls(location)
 
     def to_json(self) -> dict[str, object]:
         """Return the place as a SARIF location."""
-        physical: dict[str, object] = {"artifactLocation": {"uri": quote(self.path)}}
+        physical: dict[str, object] = {"artifactLocation": {"uri": _uri(self.path)}}
         if self.offset is not None:
             physical["region"] = {"byteOffset": self.offset}
         elif self.line is not None:
             physical["region"] = {"startLine": self.line}
         logical = [{"fullyQualifiedName": self.inside}] if self.inside else []
         return {"physicalLocation": physical, **({"logicalLocations": logical} if logical else {})}
+
+
+def _uri(path: str) -> str:
+    """Return a path as a URI reference; names that are no UTF-8 keep their bytes, and none is taken for a host."""
+    text = quote(path.encode("utf-8", "surrogateescape"))
+    return f"file://{text}" if text.startswith("//") else text
 
 
 def sarif_result(finding: Finding, place: Place) -> dict[str, object]:

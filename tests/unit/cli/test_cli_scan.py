@@ -1,5 +1,6 @@
 """``assay scan``: baselines, standard input, and the files with which other programs call it."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -134,3 +135,31 @@ def test_a_scan_of_one_file_imports_little(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "m.pkl"], capture_output=True, text=True, check=True)
     assert done.stderr.split("\n")[:2] == ["['assay.cli.main', 'assay.cli.output', 'assay.cli.scan']", "[]"]
+
+
+STEERING = "evil\x1b[31m\nfine.pkl: pickle, clean\u202e"
+
+
+def test_no_name_steers_the_terminal_or_writes_lines_of_its_own(capsys, tmp_path):
+    (tmp_path / STEERING).write_bytes(b"cos\nsys\x1b[2Jtem\n(V\x1b[2J\ntR.")
+    for mode in ((), ("--explain",)):
+        code, out, _ = run(capsys, "scan", tmp_path, *mode)
+        assert code == 1
+        assert out.replace("\n", "").isprintable()
+        assert not any(line.startswith("fine.pkl") for line in out.splitlines())
+    code, _, err = run(capsys, "scan", tmp_path / "gone\x1b[31m")
+    assert code == 2 and err.replace("\n", "").isprintable()
+
+
+def test_names_that_are_no_utf8_are_told_in_valid_json(tmp_path):
+    with open(os.fsencode(tmp_path) + b"/\xff.pkl", "wb") as stream:
+        stream.write(HOSTILE)
+    for mode in ("--json", "--explain"):
+        done = subprocess.run(
+            [sys.executable, "-m", "assay", "scan", str(tmp_path), mode],
+            capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        text = done.stdout.decode()
+        if mode == "--json":
+            assert os.fsencode(json.loads(text)["files"][0]["path"]).endswith(b"/\xff.pkl")

@@ -279,15 +279,7 @@ def _substreams(cursor: _Cursor, folders: list[Folder]) -> None:
         kind = cursor.byte()
     if sum(counts) > _MOST_ITEMS:
         raise SevenZipDamage("the header has more items than the budget allows")
-    sizes: list[list[int]] = []
-    for folder, count in zip(folders, counts, strict=True):
-        own = [cursor.number() for _ in range(count - 1)] if kind == _SIZE else []
-        if kind != _SIZE and count > 1:
-            raise SevenZipDamage("the members have no sizes")
-        rest = folder.size - sum(own)
-        if rest < 0:
-            raise SevenZipDamage("the members are larger than their folder")
-        sizes.append([*own, rest] if count else [])
+    sizes = _member_sizes(cursor if kind == _SIZE else None, folders, counts)
     if kind == _SIZE:
         kind = cursor.byte()
     known = [len(s) == 1 and f.crc is not None for f, s in zip(folders, sizes, strict=True)]
@@ -300,6 +292,20 @@ def _substreams(cursor: _Cursor, folders: list[Folder]) -> None:
     rest_of = iter(found)
     for folder, own, has in zip(folders, sizes, known, strict=True):
         folder.members = [(size, folder.crc if has else next(rest_of, None)) for size in own]
+
+
+def _member_sizes(cursor: _Cursor | None, folders: list[Folder], counts: list[int]) -> list[list[int]]:
+    """Return the sizes of each folder's members; all but the last are written, if ``cursor`` has them, and it is the rest."""
+    sizes: list[list[int]] = []
+    for folder, count in zip(folders, counts, strict=True):
+        if cursor is None and count > 1:
+            raise SevenZipDamage("the members have no sizes")
+        own = [cursor.number() for _ in range(count - 1)] if cursor else []
+        rest = folder.size - sum(own)
+        if rest < 0:
+            raise SevenZipDamage("the members are larger than their folder")
+        sizes.append([*own, rest] if count else [])
+    return sizes
 
 
 def _files(cursor: _Cursor) -> list[Entry]:
