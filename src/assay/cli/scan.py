@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assay.artifacts.baseline import Acceptance
     from assay.artifacts.report import FileReport
 
+_MOST_LISTED = 50
 _FAIL_ON = {"malicious": 4, "suspicious": 3, "error": 2, "unsupported": 1}
 
 
@@ -72,8 +73,14 @@ def scan(
     if explain:
         output.text(explained)
     else:
-        rows = [(f.verdict.value, f.format, f.path, _what(f, judged.accepted.get(f.path, ()))) for f in report.files]
-        output.table(("verdict", "format", "file", "what"), rows)
+        # Among thousands of files, those that need a look would not be seen.
+        many = len(report.files) > _MOST_LISTED
+        listed = [f for f in report.files if not many or f.verdict is not FileVerdict.CLEAN]
+        rows = [(f.verdict.value, f.format, f.path, _what(f, judged.accepted.get(f.path, ()))) for f in listed]
+        if rows:
+            output.table(("verdict", "format", "file", "what"), rows)
+        if many:
+            output.note("clean files are counted, not listed; --json lists all")
     for note in judged.notes:
         output.note(note)
     taken = f", {len(judged.accepted)} accepted" if judged.accepted else ""

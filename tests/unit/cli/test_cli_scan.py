@@ -156,10 +156,24 @@ def test_names_that_are_no_utf8_are_told_in_valid_json(tmp_path):
         stream.write(HOSTILE)
     for mode in ("--json", "--explain"):
         done = subprocess.run(
-            [sys.executable, "-m", "assay", "scan", str(tmp_path), mode],
+            [sys.executable, "-c", "from assay.cli.main import main; main()", "scan", str(tmp_path), mode],
             capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
         text = done.stdout.decode()
         if mode == "--json":
             assert os.fsencode(json.loads(text)["files"][0]["path"]).endswith(b"/\xff.pkl")
+
+
+def test_of_many_files_those_that_need_a_look_are_listed(capsys, tmp_path, hostile):
+    for number in range(50):
+        (tmp_path / f"{number}.pkl").write_bytes(pickle.dumps(number))
+    code, out, _ = run(capsys, "scan", tmp_path)
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["verdict", "malicious", "51"]
+    assert "51 files, 50 clean, 1 malicious" in out
+    assert len(json.loads(run(capsys, "scan", tmp_path, "--json")[1])["files"]) == 51
+    hostile.unlink()
+    assert run(capsys, "scan", tmp_path)[1].count("clean") == 51
+    (tmp_path / "50.pkl").write_bytes(pickle.dumps(50))
+    assert run(capsys, "scan", tmp_path)[:2] == (0, "51 files, 51 clean\n")
