@@ -42,7 +42,7 @@ def assess(
 
     Robustness, privacy and integrity, each number with its interval. MODEL is an .onnx file, or the URL of an
     endpoint of the Open Inference Protocol (http://HOST/v2/models/NAME). Goals: quality, evasion, membership,
-    extraction, poisoning. Exit 3 when one could not be measured.
+    attribute, inversion, extraction, poisoning; groups: robustness, privacy. Exit 3 when one could not be measured.
     """
     from assay.cli.show import show_fix, show_measures
     from assay.flows.assess import assess_files

@@ -87,7 +87,7 @@ def test_names_that_policies_use_stay(tree: Assessment) -> None:
 def test_the_slice_near_the_boundary_is_named(tree: Assessment) -> None:
     (finding,) = [f for f in tree.evidence[0].findings if f.rule == "evasion-slice"]
     assert finding.location == "group=b"
-    assert tree.measure("robust_accuracy@l2_0.5,ladder_quick,group=b") is not None
+    assert tree.measure("robust_accuracy_slice@l2_0.5,ladder_quick,group=b") is not None
 
 
 def test_the_strength_of_the_ladder_travels_with_the_evidence(tree: Assessment) -> None:
