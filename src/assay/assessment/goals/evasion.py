@@ -161,7 +161,8 @@ def _by_slice(case: Case, climbed: Climb) -> tuple[list[Measure], list[Finding]]
     threat = f"as robust_accuracy@{_at(_SLICE_AT)}, among the rows of one slice; {_THREAT}"
     suffix = "ladder_" + case.profile.name
     measures = [
-        _share(f"robust_accuracy_slice@{_at(_SLICE_AT)},{suffix},{name}", robust[held], case, 0, threat) for name, held in parts.items()
+        _share(f"robust_accuracy_slice@{_at(_SLICE_AT)},{suffix},{name}", robust[held], case, 0, threat)
+        for name, held in parts.items()
     ]  # fmt: skip
     chances = []
     for held in parts.values():
