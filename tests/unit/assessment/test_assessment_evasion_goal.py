@@ -145,3 +145,24 @@ def test_nothing_changeable_is_not_checked() -> None:
     x, y = _rows()
     found = assess(Function(lambda r: (r[:, 0] > 0).astype(int), 2), train=(x[:, :3], y), test=(x[:, :3], y), contract=fixed, goals=["evasion"])  # fmt: skip
     assert [n.what for n in found.evidence[0].not_checked] == [Evasion.name]
+
+
+def test_a_torch_module_meets_every_rung_and_the_masking_alarm() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[-2.0] * 16, [2.0] * 16]))
+        net[1].bias.copy_(torch.tensor([16.0, -16.0]))
+    x = np.random.default_rng(2).uniform(0.2, 0.8, (60, 1, 4, 4))
+    y = (x.mean(axis=(1, 2, 3)) > 0.5).astype(int)
+    region = Region.box(np.zeros(16), np.ones(16))
+    small = Profile("deep", 12, 200, 2, 100, 100, (10,), (0.0,))
+    seen = Evasion().look(Case(predictor(net, classes=2), x, y, x, y, region, small))
+    ladder = seen.parameters["ladder"]
+    assert isinstance(ladder, list)
+    assert [rung["attack"] for rung in ladder] == ["hopskipjump", "square", "pgd", "autoattack"]
+    assert not seen.not_checked
+    assert not [f for f in seen.findings if f.rule.startswith("gradient-masking")]
+    named = {m.name: m.estimate for m in seen.measures}
+    assert named["robust_accuracy@linf_0.1,autoattack_7200"] <= named["robust_accuracy@linf_0.1,pgd_260"]
