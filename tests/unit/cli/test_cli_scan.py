@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -90,6 +91,27 @@ def test_the_hook_file_names_commands_that_are_there(capsys):
         program, *words = hook["entry"].split()
         assert program == "assay"
         assert run(capsys, *words[: 1 if words[0] == "scan" else 2], "--help")[0] == 0
+
+
+def test_the_hooks_run_on_files_and_no_name_is_an_option(capsys, hostile, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan, check = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    Path("good.pkl").write_bytes(b"\x80\x04N.")
+    Path("Dockerfile").write_text("FROM python:latest\nCMD mlflow server --host 0.0.0.0\n")
+    Path("-fine.yaml").write_text("a: 1\n")
+    # A baseline that accepts everything, under a name that would make it count.
+    accepted = ("--accept", "x", "--by", "y", "--until", SOON)
+    assert run(capsys, "scan", hostile.name, "--baseline", "x.pkl", *accepted)[0] == 0
+    Path("--baseline=x.pkl").write_bytes(b"\x80\x04N.")
+
+    def hook(row, *names):
+        assert all(re.search(row["files"], name) for name in names)
+        return run(capsys, *row["entry"].split()[1:], *row["args"], *names)[0]
+
+    assert hook(scan, "good.pkl") == 0
+    assert hook(scan, "--baseline=x.pkl", "good.pkl", "evil.pkl") == 1
+    assert hook(check, "-fine.yaml") == 0
+    assert hook(check, "-fine.yaml", "Dockerfile") == 1
 
 
 def action():
