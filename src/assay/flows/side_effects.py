@@ -58,7 +58,7 @@ COLUMNS = {
 }  # fmt: skip
 _HEADS = {
     "accuracy": "accuracy", "auc": "AUC", "evasion": "right within the radius", "membership": "members told apart (AUC)",
-    "extraction": f"copied by {_THIEF} answers", "poisoning": f"lost to {_FLIPPED:.0%} flips", "fairness": "gap of slices",
+    "extraction": "agreement of a stolen copy", "poisoning": f"lost to {_FLIPPED:.0%} flips", "fairness": "gap of slices",
 }  # fmt: skip
 
 
@@ -101,14 +101,15 @@ class SideEffects:
     @property
     def heads(self) -> tuple[str, ...]:
         """The names of the columns of ``table``."""
-        return ("defence", *(_HEADS[c] for c in COLUMNS))
+        return ("defence", *(f"right within {self.radius:g}" if c == "evasion" else _HEADS[c] for c in COLUMNS))
 
     def listing(self) -> Listing:
         """Return the matrix for a report."""
         return Listing(
             "evasion", "What each defence does to every risk", self.heads, tuple(self.table()),
-            "Each cell: estimate, and its 95 % interval. (+) better and (-) worse than the same model without the "
-            "defence, beyond chance at 95 % cell by cell. Each defence was attacked itself.",
+            "Each cell: estimate, and its 95 % interval. (+) better and (-) worse beyond chance at 95 %, cell by cell, than the "
+            "model that it is held against: the same one without the defence, or the model in use, whose place a private "
+            "one would take. Each defence was attacked itself.",
         )  # fmt: skip
 
     def curve(self) -> Curve:
