@@ -36,7 +36,7 @@ class _Commands(click.Group):
 
     _ORDER = (
         "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "verify-derivation", "scan",
-        "assess", "sign", "keygen", "verify-model", "bom", "register", "gate", "people", "approve", "reject",
+        "assess", "compare", "side-effects", "sign", "keygen", "verify-model", "bom", "register", "gate", "people", "approve", "reject",
         "revoke", "promote", "verify", "log", "serve", "enforce", "monitor", "incident", "deps", "pipeline",
     )  # fmt: skip
 

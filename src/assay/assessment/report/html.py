@@ -29,6 +29,7 @@ _GOALS = {
     "poisoning": "What do planted or altered training rows do to the model?",
     "quality": "How well does the model do its work on rows nobody has tampered with?",
 }
+_OTHERS = "others"
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -74,18 +75,18 @@ def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
 
 
 def _goals(report: Report) -> Iterator[tuple[str, str, Html]]:
-    numbered = list(enumerate(report.curves))
-    for goal, question in _GOALS.items():
-        curves = [(n, curve) for n, curve in numbered if curve.goal == goal]
-        found = [m for item in report.evidence if _goal(item) == goal for m in item.measures]
-        shown = [item for item in report.exhibits if item.goal == goal]
+    """Yield a section for each goal that has something to show, and one for everything else."""
+    for key, question in (*_GOALS.items(), (_OTHERS, "")):
+        curves = [(n, curve) for n, curve in enumerate(report.curves) if _place(curve.goal) == key]
+        found = [m for item in report.evidence if _place(_goal(item)) == key for m in item.measures]
+        shown = [item for item in report.exhibits if _place(item.goal) == key]
         if curves or found or shown:
-            yield goal, goal.capitalize(), _goal_section(question, curves, found, shown)
-    rest = [(n, curve) for n, curve in numbered if curve.goal not in _GOALS]
-    other = [m for item in report.evidence if _goal(item) not in _GOALS for m in item.measures]
-    unnamed = [item for item in report.exhibits if item.goal not in _GOALS]
-    if rest or other or unnamed:
-        yield "others", "Data and other checks", _goal_section("", rest, other, unnamed)
+            title = "Data and other checks" if key == _OTHERS else key.capitalize()
+            yield key, title, _goal_section(question, curves, found, shown)
+
+
+def _place(goal: str) -> str:
+    return goal if goal in _GOALS else _OTHERS
 
 
 def _goal(item: Evidence) -> str:
