@@ -36,8 +36,9 @@ class _Commands(click.Group):
 
     _ORDER = (
         "demo", "quickstart", "init", "run", "status", "data", "train", "convert", "verify-derivation", "scan",
-        "assess", "compare", "side-effects", "sign", "keygen", "verify-model", "bom", "register", "gate", "people", "approve", "reject",
-        "revoke", "promote", "verify", "log", "serve", "enforce", "monitor", "incident", "deps", "pipeline",
+        "assess", "compare", "side-effects", "sign", "keygen", "verify-model", "bom", "register", "gate", "people",
+        "approve", "reject", "revoke", "promote", "verify", "log", "serve", "enforce", "monitor", "incident", "deps",
+        "pipeline",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
