@@ -391,3 +391,25 @@ def test_bombs_stay_within_time_and_memory():
         assert scan_bytes(bomb).verdict is not CLEAN, bomb[:16]
         assert time.thread_time() - begun < 2.5, bomb[:16]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
+
+
+END = b"PK\5\6" + bytes(18)
+
+
+@pytest.mark.parametrize("before", [b"\1\2\3\4" * 9, b"loader_module: os\n", b"PK\5\6" * 30])
+@pytest.mark.parametrize("end", [END, END[:12], END[:16] + struct.pack("<I", 36) + b"\0\0", b"PK\5\6 by chance"])
+def test_the_end_of_an_archive_makes_no_other_content_clean(before, end):
+    assert scan_bytes(before + end).verdict is not CLEAN
+
+
+def test_bytes_before_the_first_member_are_told_though_offsets_count_them():
+    out = io.BytesIO()
+    out.write(b"loader_module: os\n")
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("a.txt", "hello")
+    report = scan_bytes(out.getvalue())
+    assert report.verdict in FLAGGED and "zip-prefix" in {f.rule for f in report.findings}
+
+
+def test_an_empty_archive_is_clean():
+    assert scan_bytes(END).verdict is CLEAN

@@ -22,6 +22,7 @@ _PACKAGE_RAW = re.compile(r"[^/]+/\.data/\d+\.storage")
 _EXPORT_RAW = re.compile(r"[^/]+/data/(?:weights/weight_|constants/tensor_)\d+")
 _RAW = {"torch-zip": _TORCH_RAW, "torchscript": _TORCH_RAW, "torch-package": _PACKAGE_RAW, "torch-export": _EXPORT_RAW}
 _TORCH = {"torch-zip", "torchscript", "torch-package"}
+_END_SIZE = 22
 _REMEDY = "Repack the archive, or ask its author for a safe format"
 
 
@@ -37,12 +38,16 @@ class ZipReader(FormatReader, name="zip", techniques=(EMBEDDED_CODE,)):
         try:
             found = directory(data, inspection.limits.members)
         except ZipDamage as damage:
-            if data[:4] == b"PK\x03\x04":
-                inspection.error(where, str(damage))
+            # It may be chance, but no other reader looks at content that this one claims.
+            inspection.error(where, str(damage))
             return "zip"
         members = found.members
-        if found.prefix:
-            text = f"{found.prefix} bytes lie before the archive; some readers skip them and others do not"
+        # Offsets can be written so that what lies before the first member counts as a part of the archive.
+        empty = data[:4] == b"PK\x05\x06" and len(data) == _END_SIZE + int.from_bytes(data[20:22], "little")
+        alone = 0 if empty else len(data)
+        prefix = max(found.prefix, min((m.header for m in members), default=alone))
+        if prefix:
+            text = f"{prefix} bytes lie before the archive; some readers skip them and others do not"
             inspection.report("zip-prefix", Severity.MEDIUM, text, where, EMBEDDED_CODE, _REMEDY)
         if found.decoys:
             text = "the archive has several directories; readers disagree on which one counts"
