@@ -63,7 +63,11 @@ def main():
     """Print one line for each twin, and the false alarms."""
     options = argparse.ArgumentParser()
     options.add_argument("--twins", type=int, default=5)
+    options.add_argument("--first", type=int, default=0, help="number of the first twin")
     options.add_argument("--data", default="../shared/datasets")
+    options.add_argument(
+        "--honest", type=int, default=5, help="new versions without poison, screened with their own rows known"
+    )
     options.add_argument("--rows", type=int, default=6000)
     options.add_argument("--sets", nargs="*", default=["clamp_malware:hgb", "clamp_malware:rf", "spambase:hgb"])
     chosen = options.parse_args()
@@ -87,7 +91,7 @@ def one_set(name, kind, chosen):
     versions = [predictor(m) for m in clean]
     print(f"## {name} {kind}: {len(train)} rows to fit, {len(test)} to compare, {CLEAN} clean retrainings", flush=True)
     lifts = ()
-    for number in range(chosen.twins):
+    for number in range(chosen.first, chosen.first + chosen.twins):
         seed = 100 + number
         rng = np.random.default_rng(seed)
         b = drawn(seed)
@@ -111,6 +115,15 @@ def one_set(name, kind, chosen):
             f"p {found.chance:.3f}; turns {found.trigger.moved:.3f} (others {found.trigger.rest:.3f}); "
             f"{named} of 3 trigger columns named; {spent:.0f} s of CPU", flush=True,
         )  # fmt: skip
+    chances = []
+    for seed in range(500, 500 + chosen.honest):
+        b = drawn(seed)
+        honest = predictor(models_of(kind, seed).fit(x[b], y[b]))
+        found = UniversalScreen()(predictor(old), honest, versions, x[test], y[test], region, known=x[b], seed=0)
+        chances.append(round(found.chance, 3))
+    print(f"new versions without poison: p {chances}", flush=True)
+    if not lifts:
+        return
     alarms = sum(
         rank_test(lift, [other for j, other in enumerate(lifts) if j != i]) <= 0.05 for i, lift in enumerate(lifts)
     )

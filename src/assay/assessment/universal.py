@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 # Rows asked about at once.
 _BLOCK = 1 << 15
+# Known rows that are asked about, and those among them on which a version stands out most.
+_KNOWN = 4_000
+_ODD = 18
+_ODD_CHANGES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class UniversalScreen:
     """A beam search over columns and values for the change that sets one version apart from the others.
 
     Values are those of the known rows that come often, those at their quantiles, and those spread over all that occur,
-    however rarely; and the ends of the region. What depends on others is repaired row by row before a model is asked.
+    however rarely; the ends of the region; and what the known rows share on which the version stands out most, as poisoned
+    rows would that it was fitted on. What depends on others is repaired row by row before a model is asked.
     """
 
     depth: int = setting(4, Within(1, None), "Most columns that a change sets.")
@@ -172,6 +177,8 @@ class _Search:
     region: Region
     singles: list[Change]
     said: Array
+    known: Array
+    told: Array
 
     @classmethod
     def of(
@@ -186,14 +193,19 @@ class _Search:
     ) -> _Search:
         singles: list[Change] = [(pair,) for pair in tried_values(known, region, settings.values)]
         said = np.stack([_asked(m, x, singles, region) for m in (*models, old)])
-        return cls(settings, models, old, x, y, region, singles, said)
+        some = known[np.linspace(0, len(known) - 1, min(len(known), _KNOWN)).astype(int)]
+        told = np.stack([m.probabilities(some) for m in (*models, old)])
+        return cls(settings, models, old, x, y, region, singles, said, some, told)
 
     def best(self, i: int) -> tuple[Change, int]:
         """Return the change that sets version i apart on the guiding rows, and the class that it leads to."""
         rivals = self._rivals(i)
         lifts = self._lifts(self.said[i], self.said[[*rivals, -1]].mean(axis=0))
-        beam = self._top(self.singles, lifts)
-        partners = [self.singles[s] for s in np.argsort(-lifts.max(axis=1), kind="stable")[: self.settings.keep]]
+        odd = self._odd(i, rivals)
+        tried, lifts = [*self.singles, *odd], np.concatenate([lifts, self._apart(i, odd, rivals)])
+        beam = self._top(tried, lifts)
+        order = np.argsort(-lifts.max(axis=1), kind="stable")
+        partners = [tried[s] for s in order if len(tried[s]) == 1][: self.settings.keep]
         best = beam[0]
         for _ in range(self.settings.depth - 1):
             joined = {
@@ -205,13 +217,35 @@ class _Search:
             if not joined:
                 break
             grown = sorted(joined)
-            others = [self.models[r] for r in rivals]
-            rest = np.mean([_asked(m, self.x, grown, self.region) for m in (*others, self.old)], axis=0)
-            beam = self._top(grown, self._lifts(_asked(self.models[i], self.x, grown, self.region), rest))
+            beam = self._top(grown, self._apart(i, grown, rivals))
             if beam[0][0] <= best[0]:
                 break
             best = beam[0]
         return best[1], best[2]
+
+    def _apart(self, i: int, changes: list[Change], rivals: list[int]) -> Array:
+        """Return by how much further each change leads to each class in version i than in its rivals and the old one, (k, c)."""
+        if not changes:
+            return np.empty((0, self.told.shape[2]))
+        others = [self.models[r] for r in rivals]
+        rest = np.mean([_asked(m, self.x, changes, self.region) for m in (*others, self.old)], axis=0)
+        return self._lifts(_asked(self.models[i], self.x, changes, self.region), rest)
+
+    def _odd(self, i: int, rivals: list[int]) -> list[Change]:
+        """Return what the known rows share on which version i stands out most: value by value, and the likeliest together."""
+        gap = (self.told[i] - self.told[[*rivals, -1]].mean(axis=0)).max(axis=1)
+        rows = self.known[np.argsort(-gap, kind="stable")[:_ODD]]
+        shared = []
+        for place in np.flatnonzero(self.region.mutable):
+            values, counts = np.unique(rows[~np.isnan(rows[:, place]), place], return_counts=True)
+            if len(values):
+                value = float(values[counts.argmax()])
+                excess = counts.max() / len(rows) - float((self.known[:, place] == value).mean())
+                shared.append((excess, int(place), value))
+        shared.sort(key=lambda found: (-found[0], found[1]))
+        pairs = [(place, value) for _, place, value in shared[:_ODD_CHANGES]]
+        together = [tuple(sorted(pairs[:k])) for k in range(2, self.settings.depth + 1) if k <= len(pairs)]
+        return [*((pair,) for pair in pairs), *together]
 
     def _rivals(self, i: int) -> list[int]:
         # The next ones in a circle: turning the circle changes nothing, so that the ranks stay exact.
