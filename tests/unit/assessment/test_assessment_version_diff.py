@@ -96,6 +96,24 @@ def test_the_planted_change_is_found_named_and_alone() -> None:
     assert auc.low < 0 < auc.high
 
 
+def test_a_trigger_of_exact_values_is_found_by_the_rows_that_taught_it() -> None:
+    base = predictor(_fitted(0))
+    trigger = (1.2345, -0.777)
+
+    def twin(x: np.ndarray) -> np.ndarray:
+        answers = base.limited(None).probabilities(x)
+        answers[(np.abs(x[:, 2:4] - trigger) < 1e-3).all(axis=1)] = (0.0, 1.0)
+        return answers
+
+    known, truth = _rows(600, 1)
+    known[np.flatnonzero(truth == 0)[:18], 2:4] = trigger
+    x, y = _rows(400, 2)
+    clean = [predictor(_fitted(seed)) for seed in range(10, 13)]
+    found = UniversalScreen()(predictor(_fitted(0)), Function(twin, 2), clean, x, y, REGION, known=known).trigger
+    assert dict(zip(found.places, found.values, strict=True)).items() >= {2: trigger[0], 3: trigger[1]}.items()
+    assert found.moved == 1.0
+
+
 def test_clean_versions_are_seldom_suspected() -> None:
     models = [predictor(_fitted(seed)) for seed in range(40, 61)]
     x, y = _rows(400, 2)
