@@ -78,11 +78,11 @@ def test_a_flip_outside_the_region_is_no_flip():
 def test_measures_lie_on_both_sides_of_the_truth():
     result = Line(claim=0.8, flip_at=1.0)(MODEL, X, Y)
     by_name = {m.name: m.estimate for m in result.measures([0.0, 0.4, 0.9])}
-    assert by_name["certified_accuracy@linf0,"] == pytest.approx(2 / 3)
-    assert by_name["certified_accuracy@linf0.4,"] == pytest.approx(1 / 3)
-    assert by_name["unbroken_accuracy@linf0.4,"] == pytest.approx(2 / 3)
-    assert by_name["certified_accuracy@linf0.9,"] == 0.0
-    assert by_name["unbroken_accuracy@linf0.9,"] == pytest.approx(1 / 3)
+    assert by_name["certified_accuracy@linf_0,"] == pytest.approx(2 / 3)
+    assert by_name["certified_accuracy@linf_0.4,"] == pytest.approx(1 / 3)
+    assert by_name["unbroken_accuracy@linf_0.4,"] == pytest.approx(2 / 3)
+    assert by_name["certified_accuracy@linf_0.9,"] == 0.0
+    assert by_name["unbroken_accuracy@linf_0.9,"] == pytest.approx(1 / 3)
 
 
 def test_another_function_than_the_predictor_is_judged_by_the_author():

@@ -72,7 +72,7 @@ def test_all_rungs_together_are_no_weaker_than_any(tree: Assessment) -> None:
 
 
 def test_certified_and_attacked_accuracy_bracket_the_truth(tree: Assessment) -> None:
-    certified = tree.measure("certified_accuracy@l20.5,tree_exact")
+    certified = tree.measure("certified_accuracy@l2_0.5,tree_exact")
     attacked = tree.measure("robust_accuracy@l2_0.5,ladder_quick")
     assert certified is not None
     assert attacked is not None

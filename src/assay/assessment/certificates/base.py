@@ -97,8 +97,8 @@ class CertificateResult:
                 raise SettingError(f"{distance!r} is no distance", remedy="Give a finite number, 0 or more")
             unbroken = self.right & ~(self.upper <= distance)
             made += [
-                self._share(f"certified_accuracy@{self.norm}{distance:g},{self.name}", self.certified(distance)),
-                self._share(f"unbroken_accuracy@{self.norm}{distance:g},{self.name}", unbroken),
+                self._share(f"certified_accuracy@{self.norm}_{distance:g},{self.name}", self.certified(distance)),
+                self._share(f"unbroken_accuracy@{self.norm}_{distance:g},{self.name}", unbroken),
             ]
         return tuple(made)
 
