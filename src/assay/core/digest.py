@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from assay.core.canonical import canonical_bytes
 from assay.core.errors import DataError, FormatError
@@ -54,16 +53,6 @@ def digest_bytes(data: bytes) -> Digest:
 def digest_record(value: object) -> Digest:
     """Return the SHA-256 digest of a record's canonical JSON bytes."""
     return digest_bytes(canonical_bytes(value))
-
-
-def digest_stream(stream: BinaryIO) -> Digest:
-    """Return the SHA-256 digest of everything that is left in a binary stream."""
-    import hashlib
-
-    state = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
-        state.update(chunk)
-    return Digest("sha256", state.hexdigest())
 
 
 def digest_file(path: str | os.PathLike[str]) -> Digest:

@@ -16,7 +16,6 @@ from assay.contract.contract import Contract, Role
 from assay.core.canonical import canonical_bytes
 from assay.core.digest import Digest
 from assay.core.evidence import Evidence, Subject
-from assay.core.statement import Statement
 from assay.flows.bom_environment import environment_parts
 
 BOM_TYPE = "https://cyclonedx.org/bom"
@@ -63,11 +62,6 @@ def assemble(known: Known, declared: DeclaredCard, locks: Sequence[Path], made: 
         (*libraries, *files), (_ancestor(derivation.parent, known.derivation_tier),) if derivation else (),
         _pedigree(derivation, known.derivation_tier) if derivation else "", tool=("assay", __version__),
     )  # fmt: skip
-
-
-def bom_statement(bom: Bom, subject: Subject) -> Statement:
-    """Return a bill as an in-toto statement about ``subject``, to be signed with the rest."""
-    return Statement((subject,), BOM_TYPE, bom.to_json())
 
 
 def _libraries(known: Known, locks: Sequence[Path]) -> tuple[tuple[Part, ...], tuple[str, ...]]:

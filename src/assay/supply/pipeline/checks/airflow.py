@@ -42,10 +42,6 @@ def _option(section: str, key: str, bad: object) -> Finder:
     )
 
 
-def _off(item: Setting) -> bool:
-    return item.text.lower() in {"false", "0", "no", "off", ""}
-
-
 def _in_airflow(item: Setting) -> bool:
     return item.key.startswith(("core.", "api.", "database."))
 
