@@ -294,7 +294,7 @@ def main() -> None:
             file = model / "model.pt"
             jobs = {
                 "openssl dgst -sha256": lambda: bench.command("openssl", "dgst", "-sha256", file),
-                "assay sign --scan": lambda: bench.command(bin_ / "assay", "sign", "--scan", "--key", root / "k", "--bundle", root / "a.sig", file),
+                "assay sign": lambda: bench.command(bin_ / "assay", "sign", "--key", root / "k", "--bundle", root / "a.sig", file),
                 "assay, the same from Python": lambda: bench.worker("assay", "sign", file, root / "k", root / "b.sig"),
                 "picklescan": lambda: bench.command(peer_bin / "picklescan", "-p", file),
                 "model_signing sign": lambda: bench.command(peer_bin / "model_signing", "sign", "key", "--private_key", root / "k", "--signature", root / "c.sig", file),

@@ -43,8 +43,9 @@ def keygen(output: Output, path: Path, kind: str) -> int:
     "--bundle", type=_path, help="File to write.  [default: MODEL.sig beside a file, MODEL/model.sig in a folder]"
 )
 @click.option(
-    "--scan/--no-scan", default=False, help="Scan the same bytes, sign the verdict, refuse what is malicious."
-)
+    "--scan/--no-scan", default=True, show_default=True,
+    help="Scan the same bytes, sign the verdict, refuse what is malicious.",
+)  # fmt: skip
 @click.option("--digests", type=_path, help="File that remembers digests of unchanged files, so as not to read them.")
 @click.option("--fresh", is_flag=True, help="Believe nothing in --digests; read every file.")
 @click.option("--ignore", multiple=True, help="Path inside the folder that is not signed; may be repeated.")
@@ -60,7 +61,7 @@ def sign(
     """Sign MODEL, a file or a folder, with --key or --keyless.
 
     Writes an OpenSSF model signature (Sigstore bundle) over every file; git's own files and the signature itself are
-    left out. Exit 1 when a scan finds the model malicious. Exit 2 when the model holds links, or when the bundle would
+    left out. The same bytes are scanned first, unless --no-scan. Exit 1 when the scan finds the model malicious. Exit 2 when the model holds links, or when the bundle would
     overwrite something else.
     """
     from assay.flows.sign import sign as sign_files

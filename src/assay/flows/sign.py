@@ -59,7 +59,7 @@ def sign(
     *,
     certificate: StrPath | None = None,
     chain: Iterable[StrPath] = (),
-    scan: bool = False,
+    scan: bool = True,
     ignore: Iterable[str] = (),
     digests: StrPath | None = None,
     fresh: bool = False,
@@ -67,9 +67,11 @@ def sign(
     """Sign a model file or folder with the private key in a file; return what was signed.
 
     bundle: default as in ``signature_path``. certificate: the key's own, PEM; then it is the certificate that is
-    verified later, by way of ``chain``, those between it and the root. scan: see ``scan_and_sign``. digests: file that
-    remembers digests of unchanged files; fresh: believe nothing in it. Raises DataError when the key or the digests
-    lie in the folder, where they would be handed out with the model; Refused (scan-malicious); else as ``sign_model``.
+    verified later, by way of ``chain``, those between it and the root. scan: one pass over the bytes hashes and scans
+    them, and what the scan said of each file is signed too. digests: file that remembers digests of unchanged files;
+    fresh: believe nothing in it. Raises DataError when the key or the digests lie in the folder, where they would be
+    handed out with the model; Refused (scan-malicious), having written nothing, when loading a file would do harm; else
+    as ``sign_model``.
     """
     root = Path(model)
     _outside(root, key, "Move the key elsewhere")
@@ -86,22 +88,13 @@ def sign(
     return _signed(target, content, private.public.id)
 
 
-def scan_and_sign(model: StrPath, key: StrPath, bundle: StrPath | None = None, *, ignore: Iterable[str] = ()) -> Signed:
-    """Sign a model with a key after one pass over its bytes that hashes and scans them; return what was signed.
-
-    What the scan said of each file is part of what is signed. Raises Refused (scan-malicious), having written nothing,
-    when loading a file would do harm; else as ``sign``.
-    """
-    return sign(model, key, bundle, scan=True, ignore=ignore)
-
-
 def sign_as_identity(
     model: StrPath,
     identity_token: str,
     trust_config: StrPath,
     bundle: StrPath | None = None,
     *,
-    scan: bool = False,
+    scan: bool = True,
     ignore: Iterable[str] = (),
     digests: StrPath | None = None,
     fresh: bool = False,

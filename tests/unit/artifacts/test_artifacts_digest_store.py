@@ -18,7 +18,7 @@ from assay.artifacts.oms import sign_model, verify_model
 from assay.core.digest import digest_file
 from assay.core.errors import DataError, Refused, VerificationError
 from assay.core.keys import PrivateKey
-from assay.flows.sign import confirm, scan_and_sign, sign
+from assay.flows.sign import confirm, sign
 
 
 class Clock:
@@ -158,16 +158,16 @@ def test_one_pass_gives_the_same_digests_as_two(tmp_path, model):
 
 def test_the_verdict_is_signed_and_still_verifies_for_others(tmp_path, key):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps([1, 2, 3]))
-    made = scan_and_sign(tmp_path / "m.pkl", key)
+    made = sign(tmp_path / "m.pkl", key)
     assert made.scan == "clean"
     assert confirm(tmp_path / "m.pkl", keys=[f"{key}.pub"]).files == made.files
-    assert sign(tmp_path / "m.pkl", key).scan == ""
+    assert sign(tmp_path / "m.pkl", key, scan=False).scan == ""
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_peer_verifies_a_bundle_with_a_verdict(tmp_path, key, model):
     peer = pytest.importorskip("model_signing")
-    scan_and_sign(model, key, tmp_path / "s.sig")
+    sign(model, key, tmp_path / "s.sig")
     peer.verifying.Config().use_elliptic_key_verifier(public_key=tmp_path / "k.pub").verify(model, tmp_path / "s.sig")
 
 
@@ -175,10 +175,11 @@ def test_the_peer_verifies_a_bundle_with_a_verdict(tmp_path, key, model):
 def test_the_malicious_is_not_signed(tmp_path, model, key, padding):
     (model / "m.pkl").write_bytes(pickle.dumps([b"0" * padding, Harm()]))
     with pytest.raises(Refused) as caught:
-        scan_and_sign(model, key)
+        sign(model, key)
     assert caught.value.reason == "scan-malicious"
     assert caught.value.where.endswith("m.pkl")
     assert not (model / "model.sig").exists()
+    assert sign(model, key, scan=False).scan == ""
 
 
 def test_a_file_that_changes_during_the_pass_is_refused(tmp_path, model, monkeypatch):

@@ -91,7 +91,7 @@ def test_mistakes_are_one_line_and_leave_no_signature(capsys, tmp_path, key, mod
 
 def test_a_model_is_verified_by_key_and_a_changed_one_refused(capsys, tmp_path, key, model):
     store = tmp_path / "digests"
-    code, out, _ = run(capsys, "sign", model, "--key", key, "--scan", "--digests", store)
+    code, out, _ = run(capsys, "sign", model, "--key", key, "--digests", store)
     assert code == 0
     assert "scan: " in out
     trusted = ("verify-model", model, "--key", f"{key}.pub", "--digests", store)
@@ -103,6 +103,16 @@ def test_a_model_is_verified_by_key_and_a_changed_one_refused(capsys, tmp_path, 
     code, out, err = run(capsys, *trusted)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "not what was signed" in err
+
+
+def test_the_malicious_is_signed_only_on_demand(capsys, key, model):
+    (model / "m.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    code, out, err = run(capsys, "sign", model, "--key", key)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "is malicious" in err
+    assert not (model / "model.sig").exists()
+    code, out, _ = run(capsys, "sign", model, "--key", key, "--no-scan")
+    assert (code, "scan" in out) == (0, False)
 
 
 def test_ways_to_sign_and_to_trust_are_not_mixed(capsys, tmp_path, key, model):
