@@ -24,7 +24,7 @@ _MOST_FINDINGS = 200
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost. seconds: base time, to which a second is added for every 200 MB of the file.
+    """What one file may cost. seconds: at least; larger files get a second for every 128 MB of them.
 
     It is the thread's time on a processor, so that a verdict does not depend on what else the machine does.
     opcodes: of one pickle. unpacked: bytes that archives and streams may unpack to, together.

@@ -32,7 +32,7 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 _SUPPLY_CHAIN = "AML.T0010.003"
 TECHNIQUES = ("AML.T0011.000", "AML.T0018.002", _SUPPLY_CHAIN)
 _LINK_REMEDY = "Put the file itself in the place of the link, or scan the folder that holds both"
-_BYTES_PER_SECOND = 200 << 20
+_BYTES_PER_SECOND = 128 << 20
 _SMALL = 1 << 20
 _SHARD = re.compile(r"\.data-\d{5}-of-\d{5}$")
 
@@ -152,7 +152,7 @@ def _scan_file(path: str, policy: Policy, limits: Limits, notes: list[str] | Non
 
 
 def _inspect(data: Data, name: str, policy: Policy, limits: Limits, notes: list[str] | None) -> FileReport:
-    seconds = limits.seconds + len(data) / _BYTES_PER_SECOND
+    seconds = max(limits.seconds, len(data) / _BYTES_PER_SECOND)
     inspection = Inspection(policy, limits, time.thread_time() + seconds, notes=notes)
     label = inspection.scan(data, name)
     if label == "unknown" and not inspection.findings and _is_shard(name):

@@ -61,8 +61,8 @@ def sign(
     """Sign MODEL, a file or a folder, with --key or --keyless.
 
     Writes an OpenSSF model signature (Sigstore bundle) over every file; git's own files and the signature itself are
-    left out. The same bytes are scanned first, unless --no-scan. Exit 1 when the scan finds the model malicious. Exit 2 when the model holds links, or when the bundle would
-    overwrite something else.
+    left out. The same bytes are scanned first, unless --no-scan. Exit 1 when the scan finds the model malicious.
+    Exit 2 when the model holds links, or when the bundle would overwrite something else.
     """
     from assay.flows.sign import sign as sign_files
     from assay.flows.sign import sign_as_identity

@@ -48,8 +48,8 @@ def test_full_size(family, tmp_path):
             scanner.stdin.flush()
             cost = json.loads(scanner.stdout.readline())
             assert cost["megabytes"] <= 300, (title, cost)
-            # 1.6 seconds and one for 200 MB is the budget; none of these has 300 MB.
-            assert cost["seconds"] <= 3.5, (title, cost)
+            # 1.6 seconds is the budget of files up to 200 MB; what is beyond is the step in which it ran out.
+            assert cost["seconds"] <= 2.5, (title, cost)
 
 
 @pytest.mark.parametrize(("title", "made"), list(bombs.pickles(0.01)), ids=lambda v: v if isinstance(v, str) else "")

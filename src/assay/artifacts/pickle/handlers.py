@@ -244,7 +244,7 @@ def _setitems(m: Machine) -> None:
 
 def _extend(m: Machine, values: list[Value], method: str) -> None:
     top = m.stack[-1]
-    if method in {"__setitem__", "add"}:
+    if method in {"__setitem__", "add"} and not m.bombed:
         for key in values if method == "add" else values[::2]:
             if type(key) is tuple and _explodes(key):
                 m.bomb("hashing a key of tuples within tuples takes exponential time")

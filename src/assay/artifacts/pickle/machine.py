@@ -201,9 +201,14 @@ class Machine:
         if size > _LONG and time.thread_time() > self.deadline:
             raise Spent("more time than the budget allows")
 
+    @property
+    def bombed(self) -> bool:
+        """Whether enough is known against this pickle, so that what is dear to look at can be left."""
+        return len(self.trace.bombs) >= _MOST_BOMBS
+
     def bomb(self, why: str) -> None:
         """Note that a load would demand memory or time out of all proportion."""
-        if len(self.trace.bombs) < _MOST_BOMBS:
+        if not self.bombed:
             self.trace.bombs.append((self.at, why))
 
     def soft(self, why: str) -> None:
