@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from assay.assessment.case import Case, profile_of
 from assay.assessment.goals.base import Goal
+from assay.contract.table import as_column, as_text, first_line
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_bytes, digest_file
 from assay.core.discovery import discover, named
 from assay.core.errors import DataError
 from assay.core.evidence import Evidence, Subject
+from assay.models.estimator import Estimator
 from assay.models.predictor import Predictor, predictor
+from assay.models.refit import LocalRefit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from assay.core.measure import Measure
     from assay.models.refit import Refit
 
+    Array = NDArray[np.float64]
+    Labels = NDArray[np.intp]
     Rows = tuple[object, object]
 
 
@@ -62,7 +67,7 @@ def assess(
     test: Rows,
     contract: Contract | None = None,
     region: Region | None = None,
-    refit: Refit | None = None,
+    refit: Refit | object | None = None,
     profile: str = "quick",
     goals: Sequence[str] = (),
     seed: int = 0,
@@ -73,33 +78,77 @@ def assess(
 ) -> Assessment:
     """Attack a model and return what was measured, goal by goal.
 
-    model: an estimator, a callable, an ONNX file, a torch module, an endpoint's URL or a Predictor.
-    train, test: (x, y): rows that it was and was not trained on; x a table, which ``contract`` encodes, or an array
-    (n, ...) in model space; y class indices (n,), or None when the table holds the target.
-    region: what an attacker may send (default: of the contract, else the range of the training rows).
-    refit: fits the recipe again, for shadow models and poisoning; without it those are not checked.
-    goals: names of goals or of groups of them, such as ``privacy`` (all by default). void: why no measure may be used, as
-    ``data.validity`` found.
-    subjects: what the evidence is about (default: the model's file, else the model's answers on the test rows).
+    model, train, test, contract, region, refit, profile, seed: as in ``case_of``; the others as in ``attack``.
     Raises DataError, SettingError, UnsupportedError.
     """
-    x_train, y_train = _rows(train, contract, "train")
-    x_test, y_test = _rows(test, contract, "test")
+    case = case_of(
+        model, train=train, test=test, contract=contract, region=region, refit=refit, profile=profile, seed=seed
+    )
+    return attack(
+        case, goals=goals, void=void, subjects=subjects or (subject_of(model, case),), clock=clock, progress=progress
+    )
+
+
+def case_of(
+    model: object,
+    *,
+    train: Rows,
+    test: Rows,
+    contract: Contract | None = None,
+    region: Region | None = None,
+    refit: Refit | object | None = None,
+    profile: str = "quick",
+    seed: int = 0,
+) -> Case:
+    """Return a model with its rows, as attacks see them.
+
+    model: an estimator, a callable, an ONNX file, a torch module, an endpoint's URL or a Predictor.
+    train, test: (x, y): rows that it was and was not trained on; x a table, which ``contract`` encodes, or numbers
+    (n, ...) in model space; y (n,) names of classes or class indices, or None when the table holds the target.
+    region: what an attacker may send (default: of the contract, else the range of the training rows).
+    refit: fits the recipe again, for shadow models and poisoning, or an estimator to be cloned; without it those are not
+    checked. Raises DataError, SettingError, UnsupportedError.
+    """
+    x_train, y_train = rows_of(train, contract, model, "train")
+    x_test, y_test = rows_of(test, contract, model, "test")
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(f"train rows have shape {x_train.shape[1:]} and test rows {x_test.shape[1:]}")
     chosen = profile_of(profile)
     target = model if isinstance(model, Predictor) else _predictor(model, contract, y_train)
+    highest = int(max(y_train.max(), y_test.max()))
+    if highest >= target.classes:
+        raise DataError(
+            f"labels go up to {highest}, and the model knows {target.classes} classes",
+            remedy="Give class indices from 0, in the order of the model's answers",
+        )
+    again = refit
+    if hasattr(refit, "fit"):
+        again = LocalRefit(target.takes_rows(refit) if isinstance(target, Estimator) else refit, target.classes)
     reach = region or _region(contract, x_train)
-    case = Case(target, x_train, y_train, x_test, y_test, reach, chosen, refit, seed, contract)
-    about = subjects or (_subject(model, target, x_test),)
-    wanted = wanted_goals(goals)
+    return Case(target, x_train, y_train, x_test, y_test, reach, chosen, again, seed, contract)  # type: ignore[arg-type]
+
+
+def attack(
+    case: Case,
+    *,
+    goals: Sequence[str] = (),
+    subjects: tuple[Subject, ...],
+    void: str = "",
+    clock: Clock = system_clock,
+    progress: Callable[[str], None] | None = None,
+) -> Assessment:
+    """Return what was measured of a case, goal by goal.
+
+    goals: names of goals or of groups of them, such as ``privacy`` (all by default). subjects: what the evidence is about.
+    void: why no measure may be used, as ``data.validity`` found. Raises SettingError for an unknown goal.
+    """
     evidence: list[Evidence] = []
     curves: list[Curve] = []
     exhibits: list[Exhibit] = []
-    for goal in sorted(wanted, key=lambda g: (g.order, g.name)):
+    for goal in sorted(wanted_goals(goals), key=lambda g: (g.order, g.name)):
         if progress:
             progress(goal.name)
-        item, drawn, shown = goal()(case, about, made=clock(), void=void)
+        item, drawn, shown = goal()(case, subjects, made=clock(), void=void)
         evidence.append(item)
         curves += drawn
         exhibits += shown
@@ -116,31 +165,67 @@ def wanted_goals(names: Sequence[str]) -> list[type[Goal]]:
     return list((found or every).values())
 
 
-def _rows(pair: Rows, contract: Contract | None, where: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def rows_of(pair: Rows, contract: Contract | None, model: object, where: str) -> tuple[Array, Labels]:
+    """Return rows in model space (n, ...) and their class indices (n,).
+
+    pair: (x, y): x a table, which ``contract`` encodes, or numbers (n, ...), sparse ones too; y the names of classes that
+    the contract's target or the fitted ``model`` knows, or class indices; None when the table holds the target.
+    Raises DataError, at ``where``.
+    """
     import numpy as np
 
+    from assay.contract.encode import encode, labels
+
     x, y = pair
-    if contract is not None and not isinstance(x, np.ndarray):
-        from assay.contract.encode import encode, labels
-
-        y = labels(contract, x) if y is None else y
-        x = encode(contract, x)
-    rows, truth = np.asarray(x, dtype=np.float64), np.asarray(y)
-    if rows.ndim < 2 or len(rows) == 0 or truth.shape != (len(rows),) or truth.dtype.kind not in "iub":
+    held = contract is not None and not isinstance(x, np.ndarray)
+    truth = labels(contract, x) if held and contract is not None and y is None else _indices(y, contract, model, where)
+    try:
+        dense = x.toarray() if hasattr(x, "toarray") else x
+        rows = encode(contract, x) if held and contract is not None else np.asarray(dense, dtype=np.float64)
+    except (ValueError, TypeError) as error:
         raise DataError(
-            f"rows of shape {rows.shape} with labels of shape {truth.shape} and type {truth.dtype}",
+            f"the rows are no numbers ({first_line(error)})", where=where,
+            remedy="Give a contract of the table: assay.Contract.infer(frame, target)",
+        ) from error  # fmt: skip
+    if rows.ndim < 2 or len(rows) == 0 or truth.shape != (len(rows),):
+        raise DataError(
+            f"rows of shape {rows.shape} with labels of shape {truth.shape}",
             where=where,
-            remedy="Give (n, d) rows, n >= 1, and (n,) class indices",
+            remedy="Give (n, d) rows and (n,) labels, n >= 1",
         )
-    return rows, truth.astype(np.intp)
+    return rows, truth
 
 
-def _predictor(model: object, contract: Contract | None, labels: NDArray[np.intp]) -> Predictor:
+def _indices(y: object, contract: Contract | None, model: object, where: str) -> Labels:
+    import numpy as np
+
+    from assay.contract.encode import class_indices
+
+    given = np.asarray(y)
+    if given.ndim == 2 and given.shape[1] == 1:
+        given = given[:, 0]
+    target = contract.target if contract is not None else None
+    known = target.classes if target else as_text(as_column(getattr(model, "classes_", ()))).to_pylist()
+    whole = given.dtype.kind in "iub"
+    words = as_text(as_column(given)).to_pylist() if given.ndim == 1 else []
+    if words and (not whole or set(words) <= set(known)):
+        if known:
+            return class_indices(given, tuple(known), where=where)
+        raise DataError(
+            f"the labels are {words[0]!r} and the like, and the model does not name its classes", where=where,
+            remedy="Give class indices 0, 1, ..., or a contract with a target",
+        )  # fmt: skip
+    if not whole or (given < 0).any():
+        raise DataError(f"labels of shape {given.shape} and type {given.dtype}", where=where, remedy="Give (n,) labels")
+    return given.astype(np.intp)
+
+
+def _predictor(model: object, contract: Contract | None, labels: Labels) -> Predictor:
     options = {"classes": int(labels.max()) + 1} if callable(model) and not hasattr(model, "predict_proba") else {}
     return predictor(model, contract=contract, **options)
 
 
-def _region(contract: Contract | None, x: NDArray[np.float64]) -> Region:
+def _region(contract: Contract | None, x: Array) -> Region:
     import numpy as np
 
     from assay.contract.region import Region
@@ -154,11 +239,12 @@ def _region(contract: Contract | None, x: NDArray[np.float64]) -> Region:
     return Region.box(np.nanmin(flat, axis=0), np.nanmax(flat, axis=0), scale=np.where(spread > 0, spread, 1.0))
 
 
-def _subject(model: object, target: Predictor, x_test: NDArray[np.float64]) -> Subject:
+def subject_of(model: object, case: Case) -> Subject:
+    """Return what evidence on a model is about: its file, else its answers on the test rows."""
     from pathlib import Path
 
     if isinstance(model, (str, Path)) and Path(model).is_file():
         return Subject(Path(model).name, digest_file(model))
     # What runs has no bytes of its own; its answers on the test rows are what the evidence is about.
-    answers = target.limited(None).probabilities(x_test)
+    answers = case.predictor.limited(None).probabilities(case.x_test)
     return Subject(f"answers of {type(model).__qualname__}", digest_bytes(answers.tobytes()))

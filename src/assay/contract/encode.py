@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from assay.contract.contract import Contract, Feature, Kind
-from assay.contract.table import as_table, as_text
+from assay.contract.table import as_column, as_table, as_text
 from assay.core.errors import ContractError, DataError
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def labels(contract: Contract, table: object) -> NDArray[np.intp]:
 
     Raises ContractError when the contract has no target, DataError when a label is missing or unknown.
     """
-    import numpy as np
-
     if contract.target is None:
         raise ContractError("the contract has no target", where=contract.name, remedy="Add target: {name, classes}")
     target, arrow = contract.target, as_table(table)
@@ -86,15 +84,25 @@ def labels(contract: Contract, table: object) -> NDArray[np.intp]:
         raise DataError(
             "the table has no such column", where=target.name, remedy="The target of the contract is needed"
         )
-    codes = _codes(as_text(arrow.column(target.name)), target.classes)
+    return class_indices(arrow.column(target.name), target.classes, where=target.name)
+
+
+def class_indices(values: Any, classes: tuple[str, ...], *, where: str) -> NDArray[np.intp]:
+    """Return the place of each label among the names of classes, (n,). values: an Arrow column or anything of n labels.
+
+    Raises DataError, at ``where``, when a label is missing or unknown.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else as_column(values)
+    codes = _codes(as_text(column), classes)
     bad = np.flatnonzero(~(codes >= 0))
     if len(bad):
-        value = arrow.column(target.name)[int(bad[0])].as_py()
+        value = column[int(bad[0])].as_py()
         problem = "is missing" if value is None or str(value) == "nan" else f"is {str(value)[:40]!r}, which is no class"
         raise DataError(
-            f"row {bad[0]}: the label {problem} ({len(bad)} such rows)",
-            where=target.name,
-            remedy="Correct or drop them",
+            f"row {bad[0]}: the label {problem} ({len(bad)} such rows)", where=where, remedy="Correct or drop them"
         )
     return codes.astype(np.intp)
 

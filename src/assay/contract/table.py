@@ -150,6 +150,17 @@ def as_text(column: Any) -> Any:
     return pc.cast(column, pa.string())
 
 
+def as_column(values: Any) -> Any:
+    """Return values (n,) as an Arrow array; a mixed column (texts among numbers) becomes text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        missing = (None, "")
+        return pa.array([None if v in missing or str(v) == "nan" else str(v) for v in values], type=pa.string())
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error of a foreign library, at most 200 characters."""
     lines = str(error).strip().splitlines()
@@ -168,7 +179,7 @@ def _arrow(source: object, where: str) -> Any:
         if kind == "pandas" and hasattr(source, "columns"):
             return _from_pandas(source)
         if isinstance(source, Mapping):
-            return pa.table({str(name): _array(values) for name, values in source.items()})
+            return pa.table({str(name): as_column(values) for name, values in source.items()})
         if kind == "polars" and hasattr(source, "collect"):
             source = source.collect()
         if hasattr(source, "__arrow_c_stream__"):
@@ -186,18 +197,7 @@ def _from_pandas(frame: Any) -> Any:
     import pyarrow as pa
 
     names = [str(name) for name in frame.columns]
-    return pa.table([_array(frame.iloc[:, i]) for i in range(len(names))], names=names)
-
-
-def _array(values: Any) -> Any:
-    """Return values as an Arrow array; a mixed column (texts among numbers) becomes text."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        missing = (None, "")
-        return pa.array([None if v in missing or str(v) == "nan" else str(v) for v in values], type=pa.string())
+    return pa.table([as_column(frame.iloc[:, i]) for i in range(len(names))], names=names)
 
 
 def _plain_column(column: Any, name: str) -> Any:

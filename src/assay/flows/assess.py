@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.assessment.assessment import Assessment
-from assay.assessment.assessment import assess as attack
+from assay.assessment.assessment import Assessment, attack, case_of, subject_of
 from assay.contract.contract import Contract, Kind
 from assay.contract.encode import encode, labels
 from assay.contract.region import Region
@@ -22,9 +21,6 @@ from assay.models.accounts import Accounts
 from assay.models.predictor import Predictor, predictor
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from assay.flows.fix import Fix
     from assay.models.refit import Refit
     from assay.training.refit import IsolatedRefit
@@ -37,7 +33,7 @@ def assess(
     test: tuple[object, object],
     contract: Contract | None = None,
     region: Region | None = None,
-    refit: Refit | None = None,
+    refit: Refit | object | None = None,
     profile: str = "quick",
     goals: Sequence[str] = (),
     seed: int = 0,
@@ -48,16 +44,19 @@ def assess(
     """Attack a model and return evidence on robustness, privacy and integrity, each measure with its interval.
 
     The split is judged first (``data.validity``): leakage, overlap or a wrong split void every measure after it.
-    model, train, test, contract, region, refit, profile, goals, seed, subjects: as in ``assay.assessment.assessment.assess``.
+    model, train, test, contract, region, refit, profile, seed: as in ``assay.assessment.assessment.case_of``; goals,
+    subjects: as in ``attack`` beside it (default: the model's file, else its answers on the test rows).
     Raises DataError, SettingError, UnsupportedError.
     """
-    x_train, y_train = _encoded(train, contract)
-    x_test, y_test = _encoded(test, contract)
+    case = case_of(
+        model, train=train, test=test, contract=contract, region=region, refit=refit, profile=profile, seed=seed
+    )
     given = splits_of(contract, train[0], test[0]) if contract is not None else {}
-    validity = check_validity(x_train, y_train, x_test, y_test, contract, clock=clock, **given)  # type: ignore[arg-type]
+    validity = check_validity(
+        case.x_train, case.y_train, case.x_test, case.y_test, contract, clock=clock, **given  # type: ignore[arg-type]
+    )  # fmt: skip
     found = attack(
-        model, train=(x_train, y_train), test=(x_test, y_test), contract=contract, region=region, refit=refit,
-        profile=profile, goals=goals, seed=seed, void=voids(validity), subjects=subjects, clock=clock,
+        case, goals=goals, void=voids(validity), subjects=subjects or (subject_of(model, case),), clock=clock,
         progress=progress,
     )  # fmt: skip
     return Assessment((validity, *found.evidence), found.curves, found.exhibits)
@@ -175,12 +174,3 @@ def judge_split(contract: Contract, train: object, test: object, *, clock: Clock
 
 def _column(table: object, name: str) -> object:
     return table.column(name).to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
-
-
-def _encoded(pair: tuple[object, object], contract: Contract | None) -> tuple[NDArray[np.float64], object]:
-    import numpy as np
-
-    x, y = pair
-    if contract is not None and not isinstance(x, np.ndarray):
-        return encode(contract, x), labels(contract, x) if y is None else np.asarray(y)
-    return np.asarray(x, dtype=np.float64), np.asarray(y)
