@@ -375,9 +375,23 @@ def test_the_goal_prints_queries_to_95_and_warns_when_one_class_dominates():
     assert names["extraction.queries_to_0.95@equation"].estimate == 100
     assert names["extraction.fidelity@q1000,knockoff_labels"].high <= 1
     assert not found.evidence[0].findings
+    # A copy that was not good enough is a measurement too, and nothing is left unchecked.
+    assert not found.evidence[0].not_checked
+    titles = {n.rpartition("@")[2] for n in names if ".queries_" in n}
+    assert titles == {"thief", "equation", "knockoff", "knockoff_rounded", "knockoff_top1", "knockoff_labels"}
     rare = (X[:, 0] > 2.6).astype(int)
     skewed = assess(
         LogisticRegression(C=1e-3).fit(X[:500], rare[:500]), train=(X[:500], rare[:500]), test=(X[500:], rare[500:]),
         goals=["extraction"],
     )  # fmt: skip
     assert [f.rule for f in skewed.evidence[0].findings] == ["extraction-fidelity-meaningless"]
+    assert all(m.void for m in skewed.measures if ".queries_" in m.name)
+
+
+def test_a_budget_that_does_not_buy_the_model_is_said():
+    labels = np.random.default_rng(0).integers(0, 8, len(X))
+    tree = DecisionTreeClassifier(random_state=0).fit(X, labels)
+    found = assess(tree, train=(X[:500], labels[:500]), test=(X[500:], labels[500:]), goals=["extraction"])
+    least = found.measure("extraction.queries_not_enough_for_0.95@knockoff_labels")
+    assert (least.low, least.high) == (1000, 1000)
+    assert found.measure("extraction.queries_to_0.95@knockoff_labels") is None

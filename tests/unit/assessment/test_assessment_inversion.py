@@ -170,3 +170,12 @@ def test_the_goal_shows_pictures_of_images():
     ]
     assert galleries[1].images.shape == (10, 8, 8)
     assert {f.rule for f in found.evidence[0].findings} <= {"inversion-possible"}
+
+
+@pytest.mark.parametrize("attack", [MIFace(max_queries=20), BlindInversion(max_queries=100)])
+def test_a_column_of_one_value_stays_at_it(attack):
+    x = np.column_stack([X[:, :8], np.full(len(X), 3.0)])
+    model = predictor(LogisticRegression(max_iter=2000).fit(x, Y))
+    drawn = attack(model, Region.box(x.min(axis=0), x.max(axis=0)), (9,)).x
+    assert np.isfinite(drawn).all()
+    assert (drawn[:, 8] == 3.0).all()

@@ -15,7 +15,6 @@ from assay.assessment.goals.base import Goal, Seen
 from assay.core.clock import stream
 from assay.core.discovery import discover
 from assay.core.errors import DataError
-from assay.core.evidence import NotChecked
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
 from assay.models.accounts import Accounts
@@ -50,14 +49,13 @@ class Extraction(Goal, name="extraction", techniques=("AML.T0024.002", "AML.T000
         thief = results["thief"]
         floor, *_ = thief.measures
         measures = [floor, *(m for r in results.values() for m in r.measures if m.name != floor.name)]
-        enough, missing = _queries_to(results)
         curves = [thief.curve, _by_policy(results, floor.estimate)]
         if isinstance(case.predictor, Accounts) and len(case.predictor) > 1:
             more, drawn = _by_accounts(case, case.predictor, own, judged)
             measures += more
             curves.append(drawn)
         return Seen(
-            (*measures, *enough), tuple(curves), _meaningless(floor), missing,
+            (*measures, *_queries_to(results, floor.estimate)), tuple(curves), _meaningless(floor),
             parameters={
                 "budgets": list(case.profile.thief_queries), "own_rows": len(own), "judged_on": len(judged),
                 "attacks": sorted(results),
@@ -89,28 +87,30 @@ def _steal(
     return attack(target, x[own], x[judged], case.y_test[judged], case.region, seed=case.seed)
 
 
-def _queries_to(results: dict[str, ExtractionResult]) -> tuple[list[Measure], tuple[NotChecked, ...]]:
-    """Return how many answers a copy needs for a fidelity of 95 %: between the budget that is not enough and that which is."""
-    found, missing = [], []
+def _queries_to(results: dict[str, ExtractionResult], floor: float) -> list[Measure]:
+    """Return how many answers a copy needs for a fidelity of 95 %, by attack, or how many did not buy it.
+
+    The former lies between the budget that is not enough and that which is.
+    """
+    found = []
     for title, result in results.items():
+        if not result.queries.size:
+            continue
+        last = float(result.queries[-1])
+        name, below, most = f"extraction.queries_not_enough_for_{_ENOUGH:g}@{title}", last, last
         enough = np.flatnonzero(result.fidelity >= _ENOUGH)
-        name = f"extraction.queries_to_{_ENOUGH:g}@{title}"
         if enough.size:
             place = int(enough[0])
+            name, most = f"extraction.queries_to_{_ENOUGH:g}@{title}", float(result.queries[place])
             below = float(result.queries[place - 1]) if place else 0.0
-            most = float(result.queries[place])
-            found.append(
-                Measure(
-                    name, most, below, most, int(result.queries[-1]), unit="queries", method="budgets tried",
-                    threat_model=result.measures[0].threat_model, queries=int(most),
-                )
-            )  # fmt: skip
-        elif result.queries.size and title == "thief":
-            why = f"no copy reached it with {result.queries[-1]} answers"
-            missing.append(
-                NotChecked(name, why, "Nothing to do, unless a larger budget is to be tried: --profile deep")
+        found.append(
+            Measure(
+                name, most, below, most, int(last), unit="queries", method="budgets tried",
+                threat_model=result.measures[0].threat_model, queries=int(most),
+                void="a copy that never asks reaches it" if floor >= _ENOUGH else "",
             )
-    return found, tuple(missing)
+        )  # fmt: skip
+    return found
 
 
 def _meaningless(floor: Measure) -> tuple[Finding, ...]:

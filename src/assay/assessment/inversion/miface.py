@@ -37,7 +37,7 @@ class MIFace(InversionAttack, name="miface", techniques=("AML.T0024.001",)):
         """Return the surest samples of each class, (c, d). Raises UnsupportedError for a model without gradients."""
         del chance
         classes = predictor.classes
-        span, labels = high - low, np.arange(classes)
+        span, labels = np.where(high > low, high - low, 1.0), np.arange(classes)
         x = np.tile(start, (classes, 1))
         best, surest = x.copy(), np.full(classes, -np.inf)
         steps = max(1, self.max_queries // 2)
