@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from assay.core.clock import stream
-from assay.core.errors import DataError
+from assay.core.errors import DataError, SettingError
 from assay.core.evidence import Evidence, Subject
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
-from assay.stats.privacy.audit import binomial_p, chi_square_p, lower_of_scores, normal_p
+from assay.stats.privacy.audit import binomial_p, lower_of_scores
+from assay.training.private.audit_noise import Remainders
 from assay.training.private.dpsgd import Step
 
 if TYPE_CHECKING:
@@ -30,17 +31,26 @@ if TYPE_CHECKING:
     # Weights (p,) and positions of rows in the audit's table -> gradients (rows, p) of each row by itself.
     Reference: TypeAlias = Callable[[Array, NDArray[np.intp]], Array]
 
-# A check fails below this; with seven checks a sound training fails once in some 14,000 audits.
+# A check fails below this; with eight checks a sound training fails once in some 12,000 audits.
 _ALARM = 1e-5
+# Numbers of per-row gradients that are held at once: they should stay in the processor's cache.
+_HELD = 1 << 18
 
 _CHECKS = {
     "clip": ("dp-clip", "rows count for more than the clipping bound", "Clip each row's gradient before it is summed"),
+    "sum": ("dp-sum", "the sums hold more, or less, than each row once", "Add up each row's own part, once"),
+    "released": ("dp-released", "the model is made of more than the released sums", "Use the noisy sums and nothing else"),
+    "splits": ("dp-splits", "the splits are not those of the public settings", "Draw splits without looking at the rows"),
     "noise-size": ("dp-noise-size", "the noise is not of the claimed size", "Give it the standard deviation sigma x bound"),
     "noise-repeated": ("dp-noise-repeated", "noise of one step comes again in the next", "Draw fresh noise in every step"),
     "noise-constant": ("dp-noise-constant", "a part of the noise is the same in all steps", "Draw fresh noise in every step"),
     "sample-rate": ("dp-sample-rate", "rows are drawn at another rate than claimed", "Account for the rate that is used"),
     "sample-steps": ("dp-sampler", "batch sizes do not spread as those of Poisson samples", "Draw Poisson samples"),
     "sample-rows": ("dp-sampler-rows", "rows are not drawn equally often and independently", "Draw Poisson samples"),
+    "partition": ("dp-partition", "a row, or a person, lies in more than one part", "Put each row, or person, in one part"),
+    "charged": ("dp-charged", "answers are given that the ledger was not charged for", "Charge the ledger before answering"),
+    "refused": ("dp-refused", "answers are given beyond the budget", "Refuse, and give nothing, when the budget is spent"),
+    "answers": ("dp-answers", "answers do not go by the noisy votes", "Answer with the class of most noisy votes"),
 }  # fmt: skip
 
 
@@ -50,6 +60,25 @@ class Canaries:
 
     positions: NDArray[np.intp]
     included: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The table of an audit: real rows, then canaries. rows: (n + m, d); codes: (n + m,) positions in ``names``.
+
+    table: positions of the rows that the trainer is given, all real ones and the canaries that the coins let in.
+    """
+
+    rows: NDArray[np.float64]
+    codes: NDArray[np.intp]
+    names: NDArray[Any]
+    table: NDArray[np.intp]
+    canaries: Canaries
+
+    @property
+    def real(self) -> NDArray[np.intp]:
+        """Positions of the rows that are no canaries."""
+        return np.arange(len(self.rows) - len(self.canaries.positions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +146,9 @@ class Audited:
 class Auditor:
     """Watches a training as its observer, one step after the other, then judges.
 
-    reference: per-row gradients, not clipped, by a way of its own. table: positions in the audit's table of the rows that
-    the trainer was given, in its order. sigma, bound: of the noise and the clipping as claimed; rate, as claimed.
+    reference: per-row gradients, not clipped, by a way of its own; those of a row must not hang on which others are asked
+    for. table: positions in the audit's table of the rows that the trainer was given, in its order. sigma, rate: noise over
+    the clipping bound and chance of a row, as claimed. layers: lengths of the parts that are clipped each by itself.
     """
 
     def __init__(
@@ -138,55 +168,59 @@ class Auditor:
         self._pull, self._overlap = np.zeros(m), np.zeros((m, m))
         self._row_counts = np.zeros(len(table), np.int64)
         self._counts: list[int] = []
-        self._squares = self._products = self._surplus_product = self._surplus_square = 0.0
-        self._last: Array | None = None
-        self._sum: Array | None = None
+        self._remainders: Remainders | None = None
 
     def __call__(self, step: Step) -> None:
         """Take in one step."""
         self._counts.append(len(step.rows))
         np.add.at(self._row_counts, step.rows, 1)
         scale = self._sigma * step.bound
-        rows = self._table[step.rows]
-        gradients = self._reference(step.weights, rows)
-        clipped = self._clip(gradients, step.bound)
-        real = ~self._of_canary[step.rows]
-        rest = (step.released - clipped[real].sum(axis=0)) / scale
-        noise = rest - clipped[~real].sum(axis=0) / scale
-        surplus = (gradients - clipped).sum(axis=0) / scale
-        self._squares += float(noise @ noise)
-        self._surplus_product += float(noise @ surplus)
-        self._surplus_square += float(surplus @ surplus)
-        if self._last is not None:
-            self._products += float(noise @ self._last)
-        self._last = noise
-        self._sum = noise if self._sum is None else self._sum + noise
-        self._score(step.weights, rest, step.bound, scale)
+        real, whole, surplus = self._sums(step)
+        if self._remainders is None:
+            self._remainders = Remainders(len(whole))
+        self._remainders.add((step.released - whole) / scale, clip=surplus / scale, sum=whole / scale)
+        self._score(step.weights, (step.released - real) / scale, step.bound, scale)
 
-    def result(self, claimed: float, delta: float, *, confidence: float = 0.95, seed: int = 0) -> Audited:
-        """Return what the run shows. Raises DataError before the first step."""
-        if self._last is None or self._sum is None:
+    def result(
+        self, claimed: float, delta: float, *, confidence: float = 0.95, seed: int = 0, **checked: bool
+    ) -> Audited:
+        """Return what the run shows; checked: further checks by name, with whether they hold.
+
+        Raises DataError before the first step.
+        """
+        if self._remainders is None:
             raise DataError("the audit has seen no step", remedy="Give the auditor to the trainer as its observer")
         lower, guesses, correct = lower_of_scores(self._presence(), self._canaries.included, delta, confidence)
-        return Audited(
-            claimed, delta, lower, guesses, correct, len(self._pull), confidence, self._p_values(), seed
-        )  # fmt: skip
+        p_values = self._remainders.p_values() | self._sampler() | {name: float(ok) for name, ok in checked.items()}
+        return Audited(claimed, delta, lower, guesses, correct, len(self._pull), confidence, p_values, seed)
 
-    def _clip(self, gradients: Array, bound: float) -> Array:
-        """Clip row by row, by whole norms or by layers of the given lengths."""
-        if not self._layers:
-            norms = np.linalg.norm(gradients, axis=1, keepdims=True)
-            return np.asarray(gradients * np.minimum(1.0, bound / np.maximum(norms, 1e-12)))
-        each = bound / len(self._layers) ** 0.5
-        parts = np.split(gradients, np.cumsum(self._layers)[:-1], axis=1)
-        return np.concatenate(
-            [p * np.minimum(1.0, each / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)) for p in parts],
-            axis=1,
-        )
+    def _sums(self, step: Step) -> tuple[Array, Array, Array]:
+        """Return sums of gradients: clipped ones of real rows, clipped ones of all rows, and what clipping cut off."""
+        rows, canary = self._table[step.rows], self._of_canary[step.rows]
+        sums = np.zeros((3, len(step.released)))
+        at_once = max(1, _HELD // len(step.released))
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            gradients = self._reference(step.weights, rows[part])
+            begin = 0
+            for length, factor in self._factors(gradients, step.bound):
+                take = slice(begin, begin + length)
+                sums[:, take] += np.stack([factor * ~canary[part], factor, 1 - factor]) @ gradients[:, take]
+                begin += length
+        return sums[0], sums[1], sums[2]
+
+    def _factors(self, gradients: Array, bound: float) -> list[tuple[int, Array]]:
+        """Return each layer's length and the rows' factors (rows,) that clip it; one layer when norms are of the whole."""
+        lengths = self._layers or (gradients.shape[1],)
+        each = bound / len(lengths) ** 0.5
+        squares = [np.einsum("ij,ij->i", p, p) for p in np.split(gradients, np.cumsum(lengths)[:-1], axis=1)]
+        return [(n, np.minimum(1.0, each / np.maximum(s**0.5, 1e-12))) for n, s in zip(lengths, squares, strict=True)]
 
     def _score(self, weights: Array, rest: Array, bound: float, scale: float) -> None:
         """Add the step to the equations for who is in: each canary pulls the sum its way when it is drawn."""
-        own = self._clip(self._reference(weights, self._canaries.positions), bound) / scale
+        own = self._reference(weights, self._canaries.positions)
+        factors = [np.repeat(factor[:, None], n, axis=1) for n, factor in self._factors(own, bound)]
+        own = own * np.concatenate(factors, axis=1) / scale
         expected = own.sum(axis=0) * (self._rate / 2)
         self._pull += own @ (rest - expected)
         self._overlap += own @ own.T
@@ -196,22 +230,32 @@ class Auditor:
         m = len(self._pull)
         return np.asarray(np.linalg.solve(self._rate**2 * self._overlap + 4 * np.eye(m), self._rate * self._pull))
 
-    def _p_values(self) -> dict[str, float]:
-        assert self._sum is not None
-        steps, width, rows, q = len(self._counts), len(self._sum), len(self._table), self._rate
-        found = {
-            "clip": normal_p(self._surplus_product / max(self._surplus_square, 1e-300) ** 0.5),
-            "noise-size": chi_square_p(self._squares, steps * width),
-            "noise-constant": chi_square_p(float(self._sum @ self._sum) / steps, width),
-            "sample-rate": binomial_p(sum(self._counts), rows * steps, q),
-        }
-        if steps > 1:
-            found["noise-repeated"] = normal_p(self._products / ((steps - 1) * width) ** 0.5)
+    def _sampler(self) -> dict[str, float]:
+        steps, rows, q = len(self._counts), len(self._table), self._rate
+        found = {"sample-rate": binomial_p(sum(self._counts), rows * steps, q)}
         if q < 1:
-            counts = np.array(self._counts)
-            found["sample-steps"] = _dispersion_p(counts, rows)
+            found["sample-steps"] = _dispersion_p(np.array(self._counts), rows)
             found["sample-rows"] = _dispersion_p(self._row_counts, steps)
         return found
+
+
+def planted(X: Any, y: Any, bounds: tuple[Any, Any] | None, canaries: int, *, seed: int) -> Trial:
+    """Return rows X (n, d) and labels y (n,) with canaries at the corners of the bounds, or of [-1, 1] without any.
+
+    Raises SettingError for fewer than two canaries.
+    """
+    if canaries < 2:
+        raise SettingError("an audit needs 2 canaries or more")
+    x = np.asarray(X, np.float64)
+    names, codes = np.unique(np.asarray(y), return_inverse=True)
+    low, high = (np.broadcast_to(np.asarray(end, float), x.shape[1]) for end in bounds or (-1.0, 1.0))
+    extra, extra_codes = canary_rows(canaries, low, high, len(names), seed=seed)
+    included = coins(canaries, seed=seed)
+    table = np.concatenate([np.arange(len(x)), len(x) + np.flatnonzero(included)])
+    return Trial(
+        np.concatenate([x, extra]), np.concatenate([codes, extra_codes]), names, table,
+        Canaries(len(x) + np.arange(canaries), included),
+    )  # fmt: skip
 
 
 def canary_rows(
@@ -234,8 +278,7 @@ def coins(count: int, *, seed: int) -> NDArray[np.bool_]:
 def _dispersion_p(counts: NDArray[np.integer[Any]], trials: int) -> float:
     """Return the p-value of the spread of binomial counts about their own mean; the mean has a check of its own.
 
-    The sum of squares is
-    compared by its first two moments, which holds for small expected counts as well.
+    The sum of squares is compared by its first two moments, which holds for small expected counts as well.
     """
     n = len(counts)
     mean = float(counts.mean())

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sklearn.base import clone
 
-from assay.core.errors import SettingError
-from assay.training.private.audit import Audited, Auditor, Canaries, canary_rows, coins
+from assay.training.private.audit import Audited, Auditor, planted
 from assay.training.private.clipping import PerLayer
 from assay.training.private.dense import views, with_ones
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
@@ -32,27 +31,20 @@ def audit(
     Canaries lie at corners of the estimator's bounds, or of [-1, 1] without bounds. The copy's noise comes from the
     operating system; seed: of canaries and coins. Raises SettingError for fewer than two canaries.
     """
-    if canaries < 2:
-        raise SettingError("an audit needs 2 canaries or more")
-    x, labels = np.asarray(X, np.float64), np.asarray(y)
-    names, codes = np.unique(labels, return_inverse=True)
-    low, high = _corners(estimator.bounds, x.shape[1])
-    extra, extra_codes = canary_rows(canaries, low, high, len(names), seed=seed)
-    included = coins(canaries, seed=seed)
-    everything = np.concatenate([x, extra])
-    all_codes = np.concatenate([codes, extra_codes])
-    table = np.concatenate([np.arange(len(x)), len(x) + np.flatnonzero(included)])
-    trained = clone(estimator).set_params(random_state=None, classes=names)
+    trial = planted(X, y, estimator.bounds, canaries, seed=seed)
+    width, classes = trial.rows.shape[1], len(trial.names)
+    trained = clone(estimator).set_params(
+        random_state=None, classes=trial.names, rows=estimator.rows or len(trial.real)
+    )
     scaling = Scaling(trained.bounds, trained.row_norm, trained.unit_rows, trained.features, trained.gamma)
-    inputs = with_ones(scaling.apply(everything)).astype(np.float64)
-    widths = trained.widths(x.shape[1], len(names))
-    plan = trained.plan(trained.rows or len(table))
+    inputs = with_ones(scaling.apply(trial.rows)).astype(np.float64)
+    widths, plan = trained.widths(width, classes), trained.plan(trained.rows)
     auditor = Auditor(
-        reference_of(widths, inputs, all_codes), table, Canaries(len(x) + np.arange(canaries), included),
+        reference_of(widths, inputs, trial.codes), trial.table, trial.canaries,
         sigma=plan.clip.noise_share(plan.sigma), rate=plan.rate,
         layers=[o * (i + 1) for i, o in pairwise(widths)] if isinstance(plan.clip, PerLayer) else (),
     )  # fmt: skip
-    trained.fit(everything[table], names[all_codes[table]], observer=auditor)
+    trained.fit(trial.rows[trial.table], trial.names[trial.codes[trial.table]], observer=auditor)
     return auditor.result(trained.claim_.epsilon.high, trained.delta, confidence=confidence, seed=seed)
 
 
@@ -78,8 +70,3 @@ def reference_of(
         return np.concatenate(parts[::-1], axis=1)
 
     return gradients
-
-
-def _corners(bounds: tuple[Any, Any] | None, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low, high = (-1.0, 1.0) if bounds is None else bounds
-    return np.broadcast_to(np.asarray(low, float), width), np.broadcast_to(np.asarray(high, float), width)

@@ -7,24 +7,30 @@ gradients and of curvatures, at the price of one Gaussian mechanism; trees add u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from assay.core.clock import stream
 from assay.core.errors import SettingError
+from assay.stats.privacy.accountant import Events
 from assay.stats.privacy.calibrate import noise_for
 from assay.stats.privacy.events import SampledGaussian
 from assay.training.private.claim import claim
+from assay.training.private.dpsgd import Observer, Step
 from assay.training.private.estimators import PrivateClassifier, seed_of
 from assay.training.private.noise import Noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from assay.training.private.dpsgd import Array as Vector
+
 # |gradient| <= 1 for each class of the logistic loss, sqrt(2) over all classes of the softmax; curvature <= 1/4 a class.
 _CURVATURE = 0.25
+# Noise may leave a leaf without curvature.
+LEAST = 1e-9
 
 
 class DPBoostedTreesClassifier(PrivateClassifier):
@@ -65,40 +71,63 @@ class DPBoostedTreesClassifier(PrivateClassifier):
         self.split_seed = split_seed
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on rows X (n, d) and labels y (n,). Raises SettingError for settings out of range."""
+    def fit(self, X: Any, y: Any, observer: Observer | None = None) -> Self:
+        """Train on rows X (n, d) and labels y (n,); observer sees every tree's release, for audits.
+
+        A step's weights are the values of the trees before it, its release the noisy sums (2, leaves, columns), both flat.
+        Raises SettingError for settings out of range.
+        """
         x, codes, taken = self._read(X, y)
         self._check()
-        low, high = self._ends(x.shape[1])
         k = len(self.classes_)
-        columns = 1 if k == 2 else k
-        # One row moves its leaf's gradient sum by at most ``reach`` and its curvature sum by at most 1/4 a class.
-        reach = (1.0 if k == 2 else 2.0**0.5) ** 2 + columns * _CURVATURE**2
-        sensitivity = reach**0.5
-        sigma = noise_for(lambda s: [(SampledGaussian(s), self.trees)], self.epsilon, self.delta)
+        columns, leaves = 1 if k == 2 else k, 1 << self.depth
+        sensitivity = self.reach(k)
         noise = Noise(None if self.random_state is None else seed_of(self.random_state))
-        self.features_, self.thresholds_ = self._splits(low, high)
-        leaves = 1 << self.depth
+        self.features_, self.thresholds_ = self.splits(x.shape[1])
+        events = self.events()
+        scale = events[0][0].sigma * sensitivity
         target = (codes == 1)[:, None].astype(float) if k == 2 else np.eye(k)[codes]
-        scores, values = np.zeros((len(x), columns)), np.zeros((self.trees, leaves, columns))
+        scores, values, all_rows = (
+            np.zeros((len(x), columns)),
+            np.zeros((self.trees, leaves, columns)),
+            np.arange(len(x)),
+        )
         for number in range(self.trees):
             leaf = self._leaves(x, number)
             chances = _chances(scores)
-            gradients, curvatures = _sums(leaf, target - chances, leaves), _sums(leaf, chances * (1 - chances), leaves)
-            drawn = noise.normal(2, leaves, columns).astype(np.float64) * sigma * sensitivity
-            curvatures = np.maximum(curvatures + drawn[1], 0.0) + self.l2
-            values[number] = self.learning_rate * np.clip((gradients + drawn[0]) / curvatures, -4.0, 4.0)
+            sums = np.stack([_sums(leaf, target - chances, leaves), _sums(leaf, chances * (1 - chances), leaves)])
+            sums += scale * noise.normal(2, leaves, columns).astype(np.float64)
+            if observer is not None:
+                before, released = cast("Vector", values[:number].reshape(-1)), cast("Vector", sums.reshape(-1).copy())
+                observer(Step(number, all_rows, before, released, sensitivity))
+            curvatures = np.maximum(sums[1], LEAST) + self.l2
+            values[number] = self.learning_rate * np.clip(sums[0] / curvatures, -4.0, 4.0)
             scores += values[number][leaf]
         self.values_ = values
         self.n_iter_ = self.trees
+        low, high = self._ends(x.shape[1])
         self.claim_ = claim(
-            [(SampledGaussian(sigma), self.trees)], self.delta,
+            events, self.delta,
             mechanism="Gaussian sums in the leaves of trees whose splits do not depend on the data", entropy=noise.entropy,
             assumptions=(*taken, "settings were chosen without looking at the data", "noise is taken to be real-valued"),
-            details={"sigma": sigma, "sensitivity": sensitivity, "sample_rate": 1.0, "steps": self.trees, "sampler": "all rows",
+            details={"sigma": events[0][0].sigma, "sensitivity": sensitivity, "sample_rate": 1.0, "steps": self.trees,
+                     "sampler": "all rows",
                      "preprocessing": {"bounds": [low.tolist(), high.tolist()], "learnt": "nothing"}},
         )  # fmt: skip
         return self
+
+    def events(self) -> list[tuple[SampledGaussian, int]]:
+        """Return what a training spends: the least noise that meets epsilon, once a tree."""
+
+        def spent(sigma: float) -> Events:
+            return [(SampledGaussian(sigma), self.trees)]
+
+        return [(SampledGaussian(noise_for(spent, self.epsilon, self.delta)), self.trees)]
+
+    def reach(self, classes: int) -> float:
+        """Return by how much one row can move the sums of a tree: its leaf's gradient, and a curvature of 1/4 a class."""
+        columns = 1 if classes == 2 else classes
+        return float(((1.0 if classes == 2 else 2.0) + columns * _CURVATURE**2) ** 0.5)
 
     def onnx_bytes(self) -> bytes:
         """Return the fitted classifier as an ONNX graph. Needs the package onnx."""
@@ -146,12 +175,14 @@ class DPBoostedTreesClassifier(PrivateClassifier):
             )
         return np.broadcast_to(low, width), np.broadcast_to(high, width)
 
-    def _splits(
-        self, low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Return features and thresholds (trees, depth): each tree takes its few features in turn of a public shuffle."""
+    def splits(self, width: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return features and thresholds (trees, depth) for rows of ``width`` features: functions of the settings alone.
+
+        Each tree takes its few features in turn of a public shuffle.
+        """
+        low, high = self._ends(width)
         rng = stream(self.split_seed, "tree-splits")
-        width, few = len(low), self.features_per_tree
+        few = self.features_per_tree
         rounds = -(-self.trees * few // width)
         order = np.concatenate([rng.permutation(width) for _ in range(rounds)])[: self.trees * few].reshape(-1, few)
         features = order[:, np.arange(self.depth) % few]

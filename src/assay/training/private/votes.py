@@ -66,30 +66,39 @@ class PrivateVotes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         keys = x if groups is None else np.asarray(groups)
         if len(keys) != len(x):
             raise DataError(f"{len(x)} rows but {len(keys)} groups")
-        part = np.array([_part(key, self.parts) for key in keys])
+        part = np.array([part_of(key, self.parts) for key in keys])
         codes = np.clip(np.searchsorted(self.classes_, y), 0, len(self.classes_) - 1)
         if not np.array_equal(self.classes_[codes], y):
             raise DataError("a label is none of the declared classes", remedy="Declare every class in `classes`")
-        self.teachers_ = [self._teach(x[part == p], codes[part == p]) for p in range(self.parts)]
+        self.teachers_ = [self.teach(x[part == p], codes[part == p]) for p in range(self.parts)]
         self._noise = Noise(None if self.random_state is None else seed_of(self.random_state))
         self._unit = "row" if groups is None else "group"
         if self.ledger is None:
             self._spent = 0
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the class with most noisy votes of each row X (n, d), having charged n answers.
+    def teach(self, x: NDArray[np.float64], codes: NDArray[np.intp]) -> Any:
+        """Return a model of one part; the class itself, as a number, where the part has one class or no row."""
+        if len(np.unique(codes)) < 2:
+            return int(codes[0]) if len(codes) else 0
+        return clone(default_base() if self.base is None else self.base).fit(x, codes)
+
+    def votes(self, X: Any) -> NDArray[np.float64]:
+        """Return the noisy votes (n, k) for rows X (n, d), having charged n answers.
 
         Raises BudgetError, giving no answer, when the budget does not reach for all of them.
         """
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
         self._charge(len(x))
-        votes = np.zeros((len(x), len(self.classes_)))
+        counts = np.zeros((len(x), len(self.classes_)))
         for teacher in self.teachers_:
-            votes[np.arange(len(x)), np.full(len(x), teacher) if isinstance(teacher, int) else teacher.predict(x)] += 1
-        noisy = votes + self.sigma * self._noise.normal(*votes.shape)
-        return np.asarray(self.classes_[noisy.argmax(axis=1)])
+            counts[np.arange(len(x)), votes_of(teacher, x)] += 1
+        return counts + self.sigma * self._noise.normal(*counts.shape)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class with most noisy votes of each row X (n, d), having charged n answers; raises as ``votes``."""
+        return np.asarray(self.classes_[self.votes(X).argmax(axis=1)])
 
     def privacy_statement(self) -> dict[str, object]:
         """Return what was promised and what is spent, as plain JSON."""
@@ -103,16 +112,6 @@ class PrivateVotes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "holds": self.random_state is None,
             "assumptions": ["queries and the names of the classes are public", "noise is taken to be real-valued"],
         }  # fmt: skip
-
-    def _teach(self, x: NDArray[np.float64], codes: NDArray[np.intp]) -> Any:
-        """Return a model of one part; the class itself, as a number, where the part has one class or no row."""
-        if len(np.unique(codes)) < 2:
-            return int(codes[0]) if len(codes) else 0
-        if self.base is not None:
-            return clone(self.base).fit(x, codes)
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(max_iter=200).fit(x, codes)
 
     def _charge(self, answers: int) -> None:
         multiplier = self.sigma / 2**0.5
@@ -137,6 +136,19 @@ class PrivateVotes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return (found.low, found.high), self._spent
 
 
-def _part(key: Any, parts: int) -> int:
+def default_base() -> Any:
+    """Return the estimator of a part when none is given."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=200)
+
+
+def part_of(key: Any, parts: int) -> int:
+    """Return the part that a row (d,), or a group's name, belongs to: a function of it alone."""
     data = key.tobytes() if isinstance(key, np.ndarray) else str(key).encode()
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") % parts
+
+
+def votes_of(teacher: Any, x: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the position of the class that one part's model votes for on each row x (n, d)."""
+    return np.full(len(x), teacher) if isinstance(teacher, int) else np.asarray(teacher.predict(x), np.intp)
