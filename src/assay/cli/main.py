@@ -86,8 +86,7 @@ def app() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and leave with its exit code; never with a traceback, unless ASSAY_DEBUG is set."""
-    # The interpreter looks for garbage once more when it ends, which takes as long as a small scan; the program is over.
-    atexit.register(gc.freeze)
+    atexit.register(_end)
     try:
         code = app.main(args=arguments, prog_name="assay", standalone_mode=False)
     except AssayError as error:
@@ -113,6 +112,13 @@ def main(arguments: list[str] | None = None) -> None:
         )
         code = 3
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end() -> None:
+    # The interpreter looks for garbage once more when it ends, which takes as long as a small scan; the program is over.
+    # DuckDB counts what is then left of it, and prints pages about that.
+    if "duckdb" not in sys.modules:
+        gc.freeze()
 
 
 def _say(line: str) -> None:
