@@ -7,6 +7,7 @@ It counts what it is asked, asks in batches, and stops at a hard budget. Inputs 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
 
 from assay.core.budget import Budget
@@ -88,6 +89,16 @@ class Predictor(Control, package="assay.models"):
         """Return the index of the most probable class of each sample, (n,)."""
         best: NDArray[np.intp] = self.probabilities(x).argmax(axis=1)
         return best
+
+    def noisy(self, row: Array, deviation: Array, seed: int) -> Callable[[int], Any]:
+        """Return a source of n copies (n, d) of a row (d,) under Gaussian noise, in arrays that ``probabilities`` takes.
+
+        deviation: of the noise by value, (d,). The same seed gives the same noise, on the same kind of device.
+        """
+        import numpy as np
+
+        generator, middle, spread = np.random.default_rng(seed), row.astype(np.float32), deviation.astype(np.float32)
+        return lambda n: middle + spread * generator.standard_normal((n, len(row)), dtype=np.float32)
 
     def limited(self, limit: int | None) -> Predictor:
         """Return a predictor of the same model that counts from zero, up to ``limit`` rows."""

@@ -29,8 +29,7 @@ class TorchModule(Predictor, name="torch"):
         self._module = copy.deepcopy(module).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
-        first = next(iter(self._module.parameters()), None)
-        self._place = {} if first is None else {"dtype": first.dtype, "device": first.device}
+        self._place = place_of(self._module)
         self._already = probabilities
 
     @classmethod
@@ -60,28 +59,37 @@ class TorchModule(Predictor, name="torch"):
 
     def white_box(self) -> TorchWhiteBox:
         """Return the module from inside: tensors of its type, on its device."""
-        return TorchWhiteBox(self, self._module, self._place, probabilities=self._already)
+        return TorchWhiteBox(self, self._module, probabilities=self._already)
 
     def _tensor(self, x: Array) -> Any:
         import torch
 
-        return torch.as_tensor(x).to(**self._place) if self._place else torch.as_tensor(x).float()
+        return torch.as_tensor(x).to(**self._place)
+
+    def noisy(self, row: Array, deviation: Array, seed: int) -> Callable[[int], Any]:
+        """Return a source of noisy copies of a row (d,), drawn on the module's device."""
+        noise, middle, spread = self.white_box().noise(seed), self._tensor(row), self._tensor(deviation)
+        return lambda n: middle + spread * noise.normal(n, len(row)).to(middle.dtype)
 
 
 class TorchWhiteBox(WhiteBox):
-    """A torch module from inside: logits and gradients in tensors that stay on its device."""
+    """A torch module from inside: logits and gradients in tensors that stay on its device.
 
-    def __init__(
-        self, predictor: Predictor, module: Any, place: dict[str, Any], *, probabilities: bool = False
-    ) -> None:
+    They are of the module's type, or float32 where that is shorter: steps of an attack would be lost in it.
+    """
+
+    def __init__(self, predictor: Predictor, module: Any, *, probabilities: bool = False) -> None:
         import torch
 
         super().__init__(predictor, torch)
         self._module, self._already = module, probabilities
-        self._place = place or {"dtype": torch.float32, "device": torch.device("cpu")}
+        self._place = place_of(module)
+        self._type = self._place["dtype"]
+        if self._type.itemsize < torch.float32.itemsize:
+            self._place["dtype"] = torch.float32
 
     def tensor(self, x: NDArray[Any]) -> Any:
-        """Return numbers as a tensor of the module's type, on its device."""
+        """Return numbers as a tensor on the module's device."""
         import torch
 
         return torch.as_tensor(x).to(**self._place)
@@ -129,5 +137,16 @@ class TorchWhiteBox(WhiteBox):
     def _scores(self, x: Any) -> Any:
         import torch
 
-        answer = self._module(x)
+        answer = self._module(x.to(self._type)).to(self._place["dtype"])
         return torch.log(answer.clamp_min(torch.finfo(answer.dtype).tiny)) if self._already else answer
+
+
+def place_of(module: Any) -> dict[str, Any]:
+    """Return the ``dtype`` and ``device`` that a module's inputs need: those of its first floating weight or buffer."""
+    import torch
+
+    held = (t for group in (module.parameters(), module.buffers()) for t in group if t.is_floating_point())
+    first = next(held, None)
+    if first is None:
+        return {"dtype": torch.float32, "device": torch.device("cpu")}
+    return {"dtype": first.dtype, "device": first.device}

@@ -24,7 +24,7 @@ def data():
 
 class Louder(Flat):
     def factors(self, squares, bound):
-        return np.ones((len(squares), 1), np.float32)
+        return squares[:, :1] * 0 + 1
 
     def describe(self):
         return {"kind": "flat", "bound": self.bound}

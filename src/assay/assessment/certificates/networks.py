@@ -91,7 +91,7 @@ def read_network(predictor: Predictor, shape: tuple[int, ...]) -> Network:
     model = getattr(model, "module_", model)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
-        return _join(_torch_stages(model, shape), 2.0**-24 if _single(model) else 2.0**-53)
+        return _join(_torch_stages(model, shape), _unit(model))
     if model is not None and hasattr(model, "predict_proba"):
         return _join(_sklearn_stages(model), 2.0**-53)
     raise UnsupportedError(
@@ -165,9 +165,14 @@ def _two(stages: list[Stage]) -> list[Stage]:
     return stages
 
 
-def _single(module: Any) -> bool:
-    first = next(iter(module.parameters()), None)
-    return first is None or first.element_size() <= 4
+def _unit(module: Any) -> float:
+    """Return the rounding error of the module's numbers. Raises UnsupportedError for those shorter than float32."""
+    size = min((p.element_size() for p in module.parameters()), default=4)
+    if size < 4:
+        raise UnsupportedError(
+            "roundings of numbers shorter than float32 are not bounded", remedy="Call module.float()"
+        )
+    return 2.0**-24 if size == 4 else 2.0**-53
 
 
 def _torch_stages(module: Any, shape: tuple[int, ...]) -> list[Stage]:

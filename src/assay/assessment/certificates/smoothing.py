@@ -133,15 +133,14 @@ class _Sampler:
     def __init__(
         self, predictor: Predictor, row: Array, deviation: Array, generator: np.random.Generator, shape: tuple[int, ...]
     ) -> None:
-        self._predictor, self._row, self._generator = predictor, row.astype(np.float32), generator
-        self._deviation, self._shape = deviation.astype(np.float32), (-1, *shape)
+        self._predictor, self._shape, self._width = predictor, (-1, *shape), len(row)
+        self._noisy = predictor.noisy(row, deviation, int(generator.integers(2**63)))
 
     def counts(self, n: int) -> Labels:
         """Return how often each class wins on n noisy copies, (classes,)."""
         total = np.zeros(self._predictor.classes, dtype=np.intp)
-        size = self._predictor.batch or max(1, (1 << 24) // len(self._row))
+        size = self._predictor.batch or max(1, (1 << 24) // self._width)
         for start in range(0, n, size):
-            noise = self._generator.standard_normal((min(size, n - start), len(self._row)), dtype=np.float32)
-            labels = self._predictor.labels((self._row + self._deviation * noise).reshape(self._shape))
+            labels = self._predictor.labels(self._noisy(min(size, n - start)).reshape(self._shape))
             total += np.bincount(labels, minlength=len(total))
         return total

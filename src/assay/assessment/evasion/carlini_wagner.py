@@ -58,17 +58,19 @@ class CarliniWagner(GradientAttack, name="carlini_wagner", techniques=("AML.T004
             best.see(rows, at, reached)
             turned[at] |= reached & (ground.white.array(value)[:, 0] >= self.confidence)
             lacking = xp.where(value < self.confidence, 1.0, 0.0)
-            cost = (delta * delta).sum(axis=1, keepdims=True) + price[at] * lacking * (self.confidence - value)
+            cost = (delta * delta).sum(axis=1, keepdims=True) + price[ground.there(at)] * lacking * (
+                self.confidence - value
+            )
             lowest = xp.minimum(lowest, cost)
             if step % pause == 0:
                 now = float(lowest.sum())
                 if now > 0.9999 * checked:
                     break
                 checked = now
-            downhill = 2 * delta - price[at] * lacking * slope
+            downhill = 2 * delta - price[ground.there(at)] * lacking * slope
             first, second = 0.9 * first + 0.1 * downhill, 0.999 * second + 0.001 * downhill * downhill
             rise = (first / (1 - 0.9**step)) / (xp.sqrt(second / (1 - 0.999**step)) + 1e-8)
-            delta = xp.clip(delta - self.rate * rise, ground.low[at], ground.high[at])
+            delta = xp.clip(delta - self.rate * rise, *ground.box(at))
         return turned
 
 

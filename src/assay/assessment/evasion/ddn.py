@@ -43,5 +43,5 @@ class DDN(GradientAttack, name="ddn", techniques=("AML.T0043.000",), mitigations
             delta = delta + pace * unit(xp, slope)
             turned = ground.white.index(reached)[:, None]
             norm = xp.where(turned, norm * (1 - self.gamma), norm * (1 + self.gamma))
-            delta = xp.clip(norm * unit(xp, delta), ground.low[at], ground.high[at])
+            delta = xp.clip(norm * unit(xp, delta), *ground.box(at))
         best.confirm()

@@ -58,16 +58,16 @@ class EAD(GradientAttack, name="ead", techniques=("AML.T0043.000",), mitigations
             turned[at] |= reached
             lacking = xp.where(value < 0, 1.0, 0.0)
             weight = (ahead * ahead + self.beta * xp.abs(ahead)).sum(axis=1, keepdims=True)
-            lowest = xp.minimum(lowest, weight - price[at] * lacking * value)
+            lowest = xp.minimum(lowest, weight - price[ground.there(at)] * lacking * value)
             if (step + 1) % pause == 0:
                 now = float(lowest.sum())
                 if now > 0.9999 * checked:
                     break
                 checked = now
             rate = self.rate * (1 - step / self.steps) ** 0.5
-            moved = ahead - rate * (2 * ahead - price[at] * lacking * slope)
+            moved = ahead - rate * (2 * ahead - price[ground.there(at)] * lacking * slope)
             shrunk = xp.sign(moved) * xp.clip(xp.abs(moved) - rate * self.beta, 0, None)
-            new = xp.clip(shrunk, ground.low[at], ground.high[at])
-            ahead = xp.clip(new + step / (step + 3) * (new - delta), ground.low[at], ground.high[at])
+            new = xp.clip(shrunk, *ground.box(at))
+            ahead = xp.clip(new + step / (step + 3) * (new - delta), *ground.box(at))
             delta = new
         return turned

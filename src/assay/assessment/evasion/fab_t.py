@@ -103,7 +103,8 @@ def _step(ground: Ground, delta: Any, at: Index, value: Any, slope: Any, back: A
 
     value (m, 1), slope (m, d): of the logit wanted less the true one at ``delta``; the boundary is where it is 0.
     """
-    xp, norm, low, high = ground.xp, ground.norm, ground.low[at], ground.high[at]
+    xp, norm = ground.xp, ground.norm
+    low, high = ground.box(at)
     point = delta * back
     here = value + (slope * (point - delta)).sum(axis=1, keepdims=True)
     start = value - (slope * delta).sum(axis=1, keepdims=True)

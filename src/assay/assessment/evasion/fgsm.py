@@ -28,5 +28,5 @@ class FGSM(GradientAttack, name="fgsm", techniques=("AML.T0043.000",), mitigatio
         if not len(at):
             return
         _, slope, _ = ground.climb(ground.nothing()[at], at, cross_entropy)
-        step = farthest(ground.xp, slope, self.norm, ground.radius, ground.low[at], ground.high[at])
+        step = farthest(ground.xp, slope, self.norm, ground.radius, *ground.box(at))
         ground.confirm(ground.rows(step, at), at)

@@ -53,10 +53,17 @@ class FMN(GradientAttack, name="fmn", techniques=("AML.T0043.000",), mitigations
             value, slope, reached = ground.climb_rows(rows, at, lead)
             best.see(rows, at, reached)
             ball = self._resize(
-                ground, delta, best.length[at], reached, -value, slope, ball, 0.001 + (self.gamma - 0.001) * cosine
+                ground,
+                delta,
+                best.length[ground.there(at)],
+                reached,
+                -value,
+                slope,
+                ball,
+                0.001 + (self.gamma - 0.001) * cosine,
             )
             delta = delta + self.stride * (0.01 + 0.99 * cosine) * unit(xp, slope)
-            delta = into_ball(xp, delta, self.norm, ball, ground.low[at], ground.high[at])
+            delta = into_ball(xp, delta, self.norm, ball, *ground.box(at))
         best.confirm()
 
     def _resize(

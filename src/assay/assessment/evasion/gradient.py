@@ -65,6 +65,18 @@ class Ground:
         self.truth = self.white.hot(oracle.y[live])
         self.wanted = None if oracle.targets is None else self.white.hot(oracle.targets[live])
         self._goal = self.white.index(oracle.y[live] if oracle.targets is None else oracle.targets[live])
+        self._asked: tuple[Index, Any] | None = None
+
+    def there(self, at: Index) -> Any:
+        """Return positions as indices on the model's device; the same array, asked again, is not copied again."""
+        if self._asked is None or self._asked[0] is not at:
+            self._asked = (at, self.white.index(at))
+        return self._asked[1]
+
+    def box(self, at: Index) -> tuple[Any, Any]:
+        """Return the least and most displacements of positions, (m, d) each."""
+        there = self.there(at)
+        return self.low[there], self.high[there]
 
     def nothing(self) -> Any:
         """Return displacements of zero, (k, d)."""
@@ -83,8 +95,8 @@ class Ground:
 
     def rows(self, delta: Any, at: Index) -> Any:
         """Return feasible rows (m, d) at displacements from the samples at positions ``at`` (m,)."""
-        xp = self.xp
-        made = xp.clip(self.x0[at] + delta * self.scale, self._least[at], self._most[at])
+        there = self.there(at)
+        made = self.xp.clip(self.x0[there] + delta * self.scale, self._least[there], self._most[there])
         return made if self._plain else self.white.tensor(self._projected(self.white.array(made), at))
 
     def _projected(self, rows: Array, at: Index) -> Array:
@@ -100,15 +112,16 @@ class Ground:
 
     def displaced(self, rows: Any, at: Index) -> Any:
         """Return the displacements (m, d) of rows; missing values have none."""
-        moved = (rows - self.x0[at]) / self.scale
+        moved = (rows - self.x0[self.there(at)]) / self.scale
         return self.xp.where(moved == moved, moved, self.xp.zeros_like(moved))
 
     def bounded(self, delta: Any, at: Index, radius: Any = None) -> Any:
         """Return displacements drawn into the box and the ball of ``radius``, that of the attack by default."""
         reach = self.radius if radius is None else radius
+        low, high = self.box(at)
         if isinstance(reach, float) and math.isinf(reach):
-            return self.xp.clip(delta, self.low[at], self.high[at])
-        return into_ball(self.xp, delta, self.norm, reach, self.low[at], self.high[at])
+            return self.xp.clip(delta, low, high)
+        return into_ball(self.xp, delta, self.norm, reach, low, high)
 
     def climb(self, delta: Any, at: Index, loss: Loss) -> tuple[Any, Any, Flags]:
         """Return a loss (m, 1) at displacements, its gradient by them (m, d), and where the attack succeeds, (m,)."""
@@ -116,22 +129,23 @@ class Ground:
 
     def climb_rows(self, rows: Any, at: Index, loss: Loss) -> tuple[Any, Any, Flags]:
         """Return what ``climb`` does, for rows that were made by ``rows``."""
-        aim = None if self.wanted is None else self.wanted[at]
+        there = self.there(at)
+        aim = None if self.wanted is None else self.wanted[there]
         values = []
 
         def weigh(logits: Any) -> Any:
-            value, slope = loss(self.white, logits, self.truth[at], aim)
+            value, slope = loss(self.white, logits, self.truth[there], aim)
             values.append(value)
             return slope
 
         logits, slope = self.oracle.pull(self.white, rows, self.live[at], weigh)
-        slope = self.xp.where(self.free[at], slope * self.scale, self.xp.zeros_like(slope))
+        slope = self.xp.where(self.free[there], slope * self.scale, self.xp.zeros_like(slope))
         return values[0], slope, self.reached(logits, at)
 
     def reached(self, logits: Any, at: Index) -> Flags:
         """Return for which logits the label is what the attacker wants, (m,)."""
         label = self.xp.argmax(logits, axis=1)
-        goal = self._goal[at]
+        goal = self._goal[self.there(at)]
         flags: Flags = self.white.array(label != goal if self.oracle.targets is None else label == goal)
         return flags
 
@@ -187,9 +201,10 @@ class Shortest:
         ground = self._ground
         moved = ground.displaced(rows, at)
         far = length(ground.xp, moved, ground.norm)
-        better = ground.white.index(reached)[:, None] & (far < self.length[at])
-        self.delta[at] = ground.xp.where(better, moved, self.delta[at])
-        self.length[at] = ground.xp.where(better, far, self.length[at])
+        there = ground.there(at)
+        better = ground.white.index(reached)[:, None] & (far < self.length[there])
+        self.delta[there] = ground.xp.where(better, moved, self.delta[there])
+        self.length[there] = ground.xp.where(better, far, self.length[there])
         return far
 
     def confirm(self) -> None:
@@ -203,7 +218,7 @@ class Shortest:
             at = at[ground.oracle.left[ground.live[at]] > 0]
             if not len(at):
                 return
-            at = at[~ground.confirm(ground.rows(self.delta[at] * (1 + further), at), at)]
+            at = at[~ground.confirm(ground.rows(self.delta[ground.there(at)] * (1 + further), at), at)]
 
 
 class GradientAttack(EvasionAttack):

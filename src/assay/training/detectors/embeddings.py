@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.core.errors import UnsupportedError
+from assay.models.torch_module import place_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +50,7 @@ class Penultimate:
         self._module = copy.deepcopy(module[:-cut]).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
-        first = next(iter(self._module.parameters()), None)
-        self._place = {"dtype": torch.float32} if first is None else {"dtype": first.dtype, "device": first.device}
+        self._place = place_of(self._module)
 
     def __call__(self, x: NDArray[Any]) -> Array:
         """Return the features (n, k) of samples."""

@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
+from typing import Any
 
 from assay.core.errors import SettingError
 from assay.core.settings import Within, check_settings, setting
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Clipping(ABC):
     """Turns squared norms of a row's gradient, one a layer, into a factor for each layer.
 
-    Law: with the factors applied, no row's whole gradient is longer than ``bound``.
+    Law: with the factors applied, no row's whole gradient is longer than ``bound``. Arrays are numpy's or torch's, and
+    only names that both share are used, so that factors come about where the gradients are.
     """
 
     bound: float = setting(1.0, Within(0, 1e6, open_low=True), "Longest gradient of one row that counts in full.")
@@ -31,7 +25,7 @@ class Clipping(ABC):
         check_settings(self)
 
     @abstractmethod
-    def factors(self, squares: Array, bound: float) -> Array:
+    def factors(self, squares: Any, bound: float) -> Any:
         """Return factors (rows, layers) or (rows, 1) for squared norms (rows, layers) under ``bound`` now in force."""
 
     def noise_share(self, sigma: float) -> float:
@@ -50,20 +44,18 @@ class Clipping(ABC):
 class Flat(Clipping):
     """One bound on the gradient of all layers together."""
 
-    def factors(self, squares: Array, bound: float) -> Array:
+    def factors(self, squares: Any, bound: float) -> Any:
         """Return min(1, bound / norm) for each row."""
-        norms = np.sqrt(squares.sum(axis=1))
-        return np.asarray(np.minimum(1.0, bound / np.maximum(norms, 1e-12))[:, None], squares.dtype)
+        return _shares(squares.sum(axis=1)[:, None], bound)
 
 
 @dataclass(frozen=True, slots=True)
 class PerLayer(Clipping):
     """A bound on each layer by itself, all equal, of which the squares add up to that of ``bound``."""
 
-    def factors(self, squares: Array, bound: float) -> Array:
+    def factors(self, squares: Any, bound: float) -> Any:
         """Return min(1, bound / sqrt(layers) / norm) for each row and layer."""
-        each = bound / math.sqrt(squares.shape[1])
-        return np.asarray(np.minimum(1.0, each / np.maximum(np.sqrt(squares), 1e-12)), squares.dtype)
+        return _shares(squares, bound / math.sqrt(squares.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +87,11 @@ class Adaptive(Flat):
         # Counted as +1/2 and -1/2, so that one row changes the count by no more than a half.
         share = (shorter - rows / 2 + self.count_noise * noise) / expected + 0.5
         return bound * math.exp(-self.speed * (min(max(share, 0.0), 1.0) - self.quantile))
+
+
+def _shares(squares: Any, bound: float) -> Any:
+    """Return min(1, bound / norm) of squared norms."""
+    return (bound * squares.clip(min=bound * bound) ** -0.5).clip(max=1.0)
 
 
 def clipping(kind: str | Clipping, bound: float) -> Clipping:

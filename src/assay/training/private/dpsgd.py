@@ -14,16 +14,13 @@ import numpy as np
 from assay.core.settings import Within, check_settings, setting
 from assay.training.private.clipping import Adaptive, Clipping, Flat
 from assay.training.private.dense import DenseNet
-from assay.training.private.noise import Noise
+from assay.training.private.noise import BLOCK, Noise
 from assay.training.private.sampling import poisson_batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[np.float32]
-
-# Enough normal numbers at once to hide the cost of a call.
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +99,8 @@ class Descent:
 
 
 def normals(noise: Noise, size: int) -> Callable[[], Array]:
-    """Return a function that gives (size,) normal numbers at a call, made for many calls at once."""
-    many = max(1, _CHUNK // size)
+    """Return a function that gives (size,) normal numbers at a call, made for many calls at once to hide a call's cost."""
+    many = max(1, BLOCK // size)
     held: list[Array] = []
 
     def take() -> Array:

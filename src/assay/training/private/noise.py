@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FROM_SYSTEM = "operating system"
 FROM_SEED = "seed"
+# Numbers made at once: few enough to stay in the processor's cache.
+BLOCK = 1 << 14
 
 
 class Noise:
@@ -44,36 +46,38 @@ class Noise:
         Box & Muller 1958 with a radius from 53 bits, so that tails reach 8.6 deviations; the distance of a 24-bit
         number to the real one is not part of any proof here (Mironov 2012).
         """
-        count = int(np.prod(shape))
-        half = (count + 1) // 2
-        radius = np.sqrt(-2.0 * np.log(self._unit(half))).astype(np.float32)
-        turn = self._bits(half, np.uint32).astype(np.float32) * np.float32(2 * np.pi * 2.0**-32)
-        out = np.empty(2 * half, np.float32)
-        np.multiply(radius, np.cos(turn), out=out[:half])
-        np.multiply(radius, np.sin(turn), out=out[half:])
-        return out[:count].reshape(shape)
+        out = np.empty(int(np.prod(shape)), np.float32)
+        for start in range(0, len(out), BLOCK):
+            part = out[start : start + BLOCK]
+            half = (len(part) + 1) // 2
+            radius = np.sqrt(-2.0 * np.log(self.uniform(half))).astype(np.float32)
+            turn = self.words(half, np.uint32).astype(np.float32) * np.float32(2 * np.pi * 2.0**-32)
+            np.multiply(radius, np.cos(turn), out=part[:half])
+            np.multiply(radius[: len(part) - half], np.sin(turn[: len(part) - half]), out=part[half:])
+        return out.reshape(shape)
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Return numbers (count,) uniform in (0, 1), of 53 bits."""
-        return self._unit(count)
+        words = self.words(count, np.uint64)
+        return np.asarray(((words >> np.uint64(11)) + 0.5) * 2.0**-53, np.float64)
 
     def gaps(self, rate: float, count: int) -> NDArray[np.int64]:
         """Return how many fair-by-``rate`` coins are thrown up to and with each next head: (count,), each >= 1."""
         if not 0 < rate < 1:
             raise SettingError(f"a rate of {rate} has no gaps", remedy="Give a number in (0, 1)")
-        steps = np.floor(np.log(self._unit(count)) / np.log1p(-rate))
+        steps = np.floor(np.log(self.uniform(count)) / np.log1p(-rate))
         return np.asarray(np.minimum(steps, 2.0**60), np.int64) + 1
 
     def seed(self) -> int:
         """Return a 63-bit number from the stream, for generators of other libraries."""
-        return int(self._bits(1, np.uint64)[0] >> 1)
+        return int(self.words(1, np.uint64)[0] >> 1)
 
-    def _unit(self, count: int) -> NDArray[np.float64]:
-        return np.asarray(((self._bits(count, np.uint64) >> np.uint64(11)) + 0.5) * 2.0**-53, np.float64)
-
-    def _bits(self, count: int, kind: type[Any]) -> NDArray[Any]:
+    def words(self, count: int, kind: type[Any]) -> NDArray[Any]:
+        """Return whole numbers (count,) of a type of numpy, every bit of them a fair coin; the array is the caller's."""
         size = count * np.dtype(kind).itemsize
-        return np.frombuffer(self._cipher.update(bytes(size)), kind, count)
+        held = bytearray(size + 15)  # older versions of cryptography ask for room for one more block
+        self._cipher.update_into(bytes(size), held)
+        return np.frombuffer(held, kind, count)
 
 
 def _key(seed: int, name: str) -> bytes:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from assay.core.errors import Refused, UnsupportedError
+from assay.core.errors import DataError, Refused, UnsupportedError
 from assay.training.private.clipping import Clipping
 from assay.training.private.torch_layers import KNOWN, Grads, closed_form, grads_of
 
@@ -39,8 +38,33 @@ def check_module(module: nn.Module) -> None:
             )  # fmt: skip
 
 
+def check_precision(parameters: list[nn.Parameter]) -> None:
+    """Refuse numbers in which a clipping bound is held only roughly. Raises Refused for them and for several devices."""
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) != 1 or next(iter(kinds))[0] not in (torch.float32, torch.float64):
+        raise Refused(
+            "the trained weights are not all float32, or all float64, on one device",
+            reason="reduced-precision", remedy="Call module.float() and module.to(device) before training",
+        )  # fmt: skip
+    (_, device) = next(iter(kinds))
+    autocast = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    if autocast or _products_are_rough():
+        raise Refused(
+            "matrix products in reduced precision make clipped gradients longer than their bound",
+            reason="reduced-precision",
+            remedy='Train outside of autocast, with torch.set_float32_matmul_precision("highest")',
+        )
+
+
+def _products_are_rough() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # set for one backend by itself, which torch does so as to lower it
+        return True
+
+
 class Gradients:
-    """The sum of clipped per-row gradients of ``loss(module(x), y)`` over a batch.
+    """The sum of clipped per-row gradients of ``loss(module(x), y)`` over a batch, on the module's device.
 
     way: ``auto``, ``closed`` or ``func``. loss: maps outputs (n, ...) and targets (n, ...) to losses (n,). Raises
     Refused for batch norm and the like, UnsupportedError when ``closed`` is asked for and a layer has no closed form.
@@ -60,95 +84,111 @@ class Gradients:
         self.way = "closed" if possible and way != "func" else "func"
         self._places = {layer: name for name, layer in module.named_modules() if type(layer) in KNOWN}
         self._layers = [layer for layer in self._places if any(True for _ in layer.parameters())]
+        self._seen: list[tuple[nn.Module, Tensor, Tensor]] = []
+        self._watched = False
 
-    def clipped_sum(self, x: Tensor, y: Tensor, clip: Clipping, bound: float) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the sum by parameter name, and squared norms (n, layers or 1). An empty batch sums to zeros."""
+    def empty(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a vector of zeros for all gradients, and its parts by parameter name, shaped as the parameters."""
+        held = list(self.parameters.values())
+        flat = torch.cat([torch.zeros_like(p).reshape(-1) for p in held]).detach()
+        parts = torch.split(flat, [p.numel() for p in held])
+        return flat, {name: part.view_as(p) for (name, p), part in zip(self.parameters.items(), parts, strict=True)}
+
+    def clipped_sum(
+        self, x: Tensor, y: Tensor, clip: Clipping, bound: float, out: dict[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the sum by parameter name, and squared norms (n, layers or 1). An empty batch sums to zeros.
+
+        out: as of ``empty``, to be written to. Raises DataError when the loss does not give one number a row.
+        """
+        total = self.empty()[1] if out is None else out
         if len(x) == 0:
-            layers = max(len(self.parameters), 1)
-            return {n: torch.zeros_like(p) for n, p in self.parameters.items()}, torch.zeros(0, layers)
+            for part in total.values():
+                part.zero_()
+            return total, next(iter(total.values())).new_zeros(0, max(len(total), 1))
         if self.way == "closed":
-            seen = self._walk(x, y)
+            with self.watching():
+                seen = self._walk(x, y)
             if seen is not None:
-                return self._combine(seen, clip, bound)
+                return total, self._combine(seen, clip, bound, total)
             self.way = "func"
-        return self._by_func(x, y, clip, bound)
+        return total, self._by_func(x, y, clip, bound, total)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """See what goes through the layers while the context is open; activations then work out of place."""
+        if self._watched or self.way != "closed":
+            yield
+            return
+        changing = [m for m in self._module.modules() if getattr(m, "inplace", False)]
+        handles = [layer.register_forward_hook(self._note) for layer in self._layers]
+        for m in changing:
+            setattr(m, "inplace", False)  # noqa: B010 - the attribute is that of some layers only
+        self._watched = True
+        try:
+            yield
+        finally:
+            self._watched = False
+            for handle in handles:
+                handle.remove()
+            for m in changing:
+                setattr(m, "inplace", True)  # noqa: B010
+
+    def _note(self, layer: nn.Module, into: tuple[Any, ...], out: Tensor) -> None:
+        self._seen.append((layer, into[0], out))
 
     def _walk(self, x: Tensor, y: Tensor) -> list[Grads] | None:
         """Run forwards and backwards once, without gradients of parameters; None when a layer is used twice."""
-        seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        twice = False
-
-        def note(layer: nn.Module, into: tuple[Any, ...], out: Tensor) -> Tensor:
-            nonlocal twice
-            twice |= layer in seen
-            if not out.requires_grad:
-                out.requires_grad_()
-            seen[layer] = (into[0].detach(), out)
-            return out
-
-        handles = [layer.register_forward_hook(note) for layer in self._layers]
-        try:
-            with _frozen(self._module):
-                losses = self._loss(self._module(x), y)
-                backs = torch.autograd.grad(losses.sum(), [out for _, out in seen.values()])
-        finally:
-            for handle in handles:
-                handle.remove()
-        if twice:
-            return None
+        self._seen.clear()
+        with torch.enable_grad():
+            losses = _checked(self._loss(self._module(x), y), len(x))
+            seen, self._seen = self._seen, []
+            if len({layer for layer, _, _ in seen}) < len(seen):
+                return None
+            backs = torch.autograd.grad(losses, [out for _, _, out in seen], torch.ones_like(losses))
         with torch.no_grad():
-            return [grads_of(layer, into, back) for (layer, (into, _)), back in zip(seen.items(), backs, strict=True)]
+            return [grads_of(layer, into, back) for (layer, into, _), back in zip(seen, backs, strict=True)]
 
-    def _combine(self, seen: list[Grads], clip: Clipping, bound: float) -> tuple[dict[str, Tensor], Tensor]:
+    def _combine(self, seen: list[Grads], clip: Clipping, bound: float, total: dict[str, Tensor]) -> Tensor:
         with torch.no_grad():
             squares = torch.stack([g.squares for g in seen], 1)
-            factors = torch.from_numpy(clip.factors(squares.numpy(), bound))
-            total = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+            factors = clip.factors(squares, bound)
+            missed = set(total)
             for number, found in enumerate(seen):
                 place = self._places[found.layer]
-                for name, value in found.weighted_sum(factors[:, number % factors.shape[1]]).items():
-                    total[f"{place}.{name}" if place else name] = value
-        return total, squares
+                weight, bias = (f"{place}.{name}" if place else name for name in ("weight", "bias"))
+                found.weighted_sum(factors[:, number % factors.shape[1]], total[weight], total.get(bias))
+                missed -= {weight, bias}
+            for name in missed:
+                total[name].zero_()
+        return squares
 
-    def _by_func(self, x: Tensor, y: Tensor, clip: Clipping, bound: float) -> tuple[dict[str, Tensor], Tensor]:
+    def _by_func(self, x: Tensor, y: Tensor, clip: Clipping, bound: float, total: dict[str, Tensor]) -> Tensor:
         held = {name: p.detach() for name, p in self.parameters.items()}
         rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in held}
 
         def one(parameters: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
-            return self._loss(functional_call(self._module, {**rest, **parameters}, (a[None],)), b[None]).sum()
+            losses = self._loss(functional_call(self._module, {**rest, **parameters}, (a[None],)), b[None])
+            return _checked(losses, 1).sum()
 
         each = vmap(grad(one), in_dims=(None, 0, 0), randomness="different")(held, x, y)
         with torch.no_grad():
-            owners = list(dict.fromkeys(name.rpartition(".")[0] for name in each))
-            squares = torch.zeros(len(x), len(owners))
-            for name, g in each.items():
-                squares[:, owners.index(name.rpartition(".")[0])] += g.flatten(1).square().sum(1)
-            factors = torch.from_numpy(clip.factors(squares.numpy(), bound))
-            total = {
-                name: torch.tensordot(factors[:, owners.index(name.rpartition(".")[0]) % factors.shape[1]], g, dims=1)
-                for name, g in each.items()
-            }
-        return total, squares
+            owners = [name.rpartition(".")[0] for name in each]
+            layers = list(dict.fromkeys(owners))
+            squares = next(iter(held.values())).new_zeros(len(x), len(layers))
+            for owner, g in zip(owners, each.values(), strict=True):
+                squares[:, layers.index(owner)] += g.flatten(1).square().sum(1)
+            factors = clip.factors(squares, bound)
+            for owner, (name, g) in zip(owners, each.items(), strict=True):
+                share = factors[:, layers.index(owner) % factors.shape[1]]
+                torch.mv(g.flatten(1).T, share, out=total[name].view(-1))
+        return squares
 
 
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Hold parameters out of the backward pass, and activations out of place, for one pass."""
-    live = [p for p in module.parameters() if p.requires_grad]
-    changing = [m for m in module.modules() if getattr(m, "inplace", False)]
-    for p in live:
-        p.requires_grad_(False)
-    for m in changing:
-        setattr(m, "inplace", False)  # noqa: B010 - the attribute is that of some layers only
-    try:
-        yield
-    finally:
-        for p in live:
-            p.requires_grad_(True)
-        for m in changing:
-            setattr(m, "inplace", True)  # noqa: B010
-
-
-def to_numpy(total: dict[str, Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return a sum of gradients as one flat vector, in the order of the parameters."""
-    return torch.cat([value.reshape(-1) for value in total.values()]).numpy()
+def _checked(losses: Tensor, rows: int) -> Tensor:
+    if losses.shape != (rows,):
+        raise DataError(
+            f"the loss gives {tuple(losses.shape)} for {rows} rows: it mixes them, and clipping cannot tell them apart",
+            remedy='Return one loss a row, as with reduction="none"',
+        )
+    return losses

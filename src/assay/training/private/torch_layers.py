@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Pair: TypeAlias = tuple[Tensor, Tensor]
 
+# What an entry of a per-row gradient costs to write and read again, in multiplications.
+_TOUCHED = 8
+
 KNOWN: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -40,7 +43,8 @@ def _plain(layer: nn.Module) -> bool:
 class Grads:
     """What a layer's per-row gradients are known by: squared norms (n,), and how to sum them with weights.
 
-    kind: ``outer`` (into (n, i), back (n, o)), ``rows`` (weight (n, ...), bias) or ``lookup`` (index (n, t), back (n, t, e)).
+    kind: ``outer`` (into (n, i), back (n, o)), ``places`` (into (n, g, t, i), back (n, g, t, o)), ``rows`` (weight
+    (n, ...), bias (n, o)) or ``lookup`` (index (n, t), back (n, t, e)).
     """
 
     layer: nn.Module
@@ -48,26 +52,29 @@ class Grads:
     kind: str
     parts: tuple[Tensor | None, ...]
 
-    def weighted_sum(self, factors: Tensor) -> dict[str, Tensor]:
-        """Return the sum of per-row gradients times ``factors`` (n,), by parameter name."""
+    def weighted_sum(self, factors: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+        """Write the sum of per-row gradients times ``factors`` (n,) to ``weight`` and ``bias``, like the layer's own."""
+        first, second = self.parts
+        assert first is not None
+        if self.kind == "rows":
+            torch.mv(first.flatten(1).T, factors, out=weight.view(-1))
+            if bias is not None and second is not None:
+                torch.mv(second.flatten(1).T, factors, out=bias.view(-1))
+            return
+        assert second is not None
+        scaled = second * factors.reshape(-1, *[1] * (second.dim() - 1))
         if self.kind == "outer":
-            into, back = self.parts
-            assert into is not None
-            assert back is not None
-            back = back * factors[:, None]
-            found = {"weight": back.T @ into}
-            if self.layer.bias is not None:
-                found["bias"] = back.sum(0)
-            return found
-        if self.kind == "lookup":
-            index, back = self.parts
-            assert index is not None
-            assert back is not None
-            table = torch.zeros_like(self.layer.weight)  # type: ignore[arg-type]
-            scaled = (back * factors[:, None, None]).reshape(-1, back.shape[-1])
-            return {"weight": table.index_add_(0, index.reshape(-1), scaled)}
-        named = zip(("weight", "bias"), self.parts, strict=True)
-        return {name: torch.tensordot(factors, part, dims=1) for name, part in named if part is not None}
+            torch.mm(scaled.T, first, out=weight)
+            if bias is not None:
+                torch.sum(scaled, 0, out=bias)
+        elif self.kind == "places":
+            groups, inner, outer = first.shape[1], first.shape[3], scaled.shape[3]
+            lined, across = (part.transpose(0, 1).reshape(groups, -1, part.shape[3]) for part in (scaled, first))
+            torch.bmm(lined.transpose(1, 2), across, out=weight.view(groups, outer, inner))
+            if bias is not None:
+                torch.sum(lined, 1, out=bias.view(groups, outer))
+        else:
+            weight.zero_().index_add_(0, first.reshape(-1), scaled.reshape(-1, scaled.shape[-1]))
 
 
 def grads_of(layer: nn.Module, into: Tensor, back: Tensor) -> Grads:
@@ -86,8 +93,7 @@ def _linear(layer: nn.Linear, into: Tensor, back: Tensor) -> Grads:
     if into.dim() == 2:
         squares = back.square().sum(1) * (into.square().sum(1) + float(bias))
         return Grads(layer, squares, "outer", (into, back))
-    into, back = into.flatten(1, -2), back.flatten(1, -2)
-    return _rows(layer, torch.einsum("nto,nti->noi", back, into), back.sum(1) if bias else None)
+    return _places(layer, into.flatten(1, -2)[:, None], back.flatten(1, -2)[:, None], bias=bias)
 
 
 def _convolution(layer: nn.Conv1d | nn.Conv2d, into: Tensor, back: Tensor) -> Grads:
@@ -102,8 +108,20 @@ def _convolution(layer: nn.Conv1d | nn.Conv2d, into: Tensor, back: Tensor) -> Gr
     groups, back = layer.groups, back.flatten(2)
     patches = patches.reshape(len(patches), groups, -1, patches.shape[-1])
     grouped = back.reshape(len(back), groups, -1, back.shape[-1])
-    weight = torch.matmul(grouped, patches.transpose(2, 3)).flatten(1, 2)
-    return _rows(layer, weight, back.sum(2) if layer.bias is not None else None)
+    return _places(layer, patches.transpose(2, 3), grouped.transpose(2, 3), bias=layer.bias is not None)
+
+
+def _places(layer: nn.Module, into: Tensor, back: Tensor, *, bias: bool) -> Grads:
+    """A dense layer on every position: into (n, groups, t, i), back (n, groups, t, o)."""
+    positions, inner, outer = into.shape[2], into.shape[3], back.shape[3]
+    ones = back.sum(2).flatten(1) if bias else None
+    if positions * positions * (inner + outer) > _TOUCHED * inner * outer:
+        return _rows(layer, torch.matmul(back.transpose(2, 3), into).flatten(1, 2), ones)
+    pairs = torch.matmul(into, into.transpose(2, 3)) * torch.matmul(back, back.transpose(2, 3))
+    squares = pairs.sum((1, 2, 3))
+    if ones is not None:
+        squares = squares + ones.square().sum(1)
+    return Grads(layer, squares.clamp_min(0.0), "places", (into, back))
 
 
 def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
@@ -16,17 +15,18 @@ from assay.stats.privacy.calibrate import sigma_for
 from assay.stats.privacy.events import SampledGaussian
 from assay.training.private.claim import Claim, claim
 from assay.training.private.clipping import Adaptive, Clipping, Flat
-from assay.training.private.dpsgd import Observer, Step, normals
+from assay.training.private.dpsgd import Observer, Step
 from assay.training.private.noise import Noise
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
-from assay.training.private.torch_gradients import Gradients, Loss, to_numpy
+from assay.training.private.torch_gradients import Gradients, Loss, check_precision
+from assay.training.private.torch_noise import normals
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class PrivateTrainer:
-    """Trains a torch module on tensors under (epsilon, delta)-differential privacy.
+    """Trains a torch module on tensors under (epsilon, delta)-differential privacy, on the device where the module is.
 
     rows: the public number of rows; with ``rate`` it gives the expected batch, by which sums are divided. sigma: None
     takes the least noise that meets epsilon. optimizer: made from the parameters; whatever it does with noisy gradients
@@ -68,7 +68,8 @@ class PrivateTrainer:
     def fit(self, x: Any, y: Any, observer: Observer | None = None) -> nn.Module:
         """Take all steps on rows x (n, ...) and targets y (n, ...); return the module.
 
-        Raises Refused for a DataLoader or sampler, and when it was called before: a second run is a second spending.
+        x and y may lie on another device: what a step draws is then copied to the module's. Raises Refused for a
+        DataLoader or sampler, and when it was called before: a second run is a second spending.
         """
         if isinstance(x, (DataLoader, Sampler)):
             refuse_other_sampler(getattr(x, "sampler", x))
@@ -80,25 +81,33 @@ class PrivateTrainer:
             )
         if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or len(x) != len(y):
             raise DataError("private training needs two tensors of as many rows", remedy="Stack the data set once")
+        check_precision(self._parameters)
         noise = Noise(self._seed)
         self._entropy = noise.entropy
         torch.manual_seed(noise.seed())  # dropout and the like
         expected, sigma, bound = self.rate * self.rows, self.clip.noise_share(self.sigma), self.clip.bound
         self.module.train()
-        normal = normals(noise, sum(p.numel() for p in self._parameters))
-        for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
-            self.sampler_log.append(len(rows))
-            index = torch.from_numpy(rows)
-            total, squares = self.gradients.clipped_sum(x[index], y[index], self.clip, bound)
-            flat = to_numpy(total)
-            flat += np.float32(sigma * bound) * normal()
-            if observer is not None:
-                weights = torch.cat([p.detach().reshape(-1) for p in self._parameters]).numpy().copy()
-                observer(Step(number, rows, weights, flat.copy(), bound))
-            if isinstance(self.clip, Adaptive):
-                shorter = int((squares.sum(1) <= bound**2).sum())
-                bound = self.clip.next_bound(bound, shorter, len(rows), expected, float(noise.normal(1)[0]))
-            self._move(flat / np.float32(expected))
+        flat, parts = self.gradients.empty()
+        normal = normals(noise, len(flat), flat)
+        for name, p in self.gradients.parameters.items():
+            p.grad = parts[name]
+        with self.gradients.watching():
+            for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
+                self.sampler_log.append(len(rows))
+                index = torch.from_numpy(rows)
+                a, b = (held.index_select(0, index.to(held.device)).to(flat.device) for held in (x, y))
+                _, squares = self.gradients.clipped_sum(a, b, self.clip, bound, parts)
+                flat.add_(normal(), alpha=sigma * bound)
+                if observer is not None:
+                    weights = torch.cat([p.detach().reshape(-1) for p in self._parameters])
+                    observer(Step(number, rows, weights.cpu().numpy(), flat.to("cpu", copy=True).numpy(), bound))
+                if isinstance(self.clip, Adaptive):
+                    shorter = int((squares.sum(1) <= bound**2).sum())
+                    bound = self.clip.next_bound(bound, shorter, len(rows), expected, float(noise.normal(1)[0]))
+                flat.div_(expected)
+                self.optimizer.step()
+        for p in self._parameters:
+            p.grad = None
         return self.module
 
     def privacy_statement(self) -> dict[str, object]:
@@ -108,13 +117,6 @@ class PrivateTrainer:
     def privacy_measures(self) -> tuple[Measure, ...]:
         """Return the claimed epsilon as measures. Raises SettingError before ``fit``."""
         return self.claim.measures(self.rows)
-
-    def _move(self, mean: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        start = 0
-        for p in self._parameters:
-            p.grad = torch.from_numpy(mean[start : start + p.numel()]).view_as(p)
-            start += p.numel()
-        self.optimizer.step()
 
     @property
     def claim(self) -> Claim:

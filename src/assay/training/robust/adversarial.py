@@ -113,8 +113,8 @@ class AdversarialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             # scikit-learn's own words and type, which its estimator checks look for.
             raise ValueError(f"Classifier can't train when only one class is present: {self.classes_}")
         seed = derive_seed(int(self.random_state), "adversarial")
-        with _settled(seed, self.threads):
-            generator = torch.Generator().manual_seed(seed)
+        with _settled(seed, self.threads, torch.device(self.device)):
+            generator = torch.Generator(self.device).manual_seed(seed)
             module = self._network(rows)
             scale, low, high = (self._spread(v, rows) for v in self._units(rows))
             ball = Ball(self.norm, self.radius, low, high, scale)
@@ -207,7 +207,7 @@ class AdversarialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def _split(self, codes: NDArray[np.intp], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the positions trained on and those held out, the latter at most 500 and none of a small set."""
         n = len(codes)
-        order = torch.randperm(n, generator=generator)
+        order = torch.randperm(n, generator=generator, device=generator.device)
         aside = min(_JUDGED, int(self.validation * n))
         if aside < 5 * len(self.classes_):
             return order, order[:0]
@@ -215,10 +215,10 @@ class AdversarialClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
 
 @contextmanager
-def _settled(seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch's own stream (initial weights, dropout) and set its threads, and put both back."""
+def _settled(seed: int, threads: int | None, device: torch.device) -> Iterator[None]:
+    """Seed torch's own streams (initial weights, dropout) and set its threads, and put both back."""
     before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if threads is not None:
             torch.set_num_threads(threads)

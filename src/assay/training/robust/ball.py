@@ -78,6 +78,5 @@ def _length(x: Tensor) -> Tensor:
 
 
 def _random(kind: Any, like: Tensor, generator: torch.Generator) -> Tensor:
-    # Drawn where the generator lives, so that the same seed gives the same noise on every device.
     drawn: Tensor = kind(like.shape, generator=generator, device=generator.device, dtype=like.dtype)
     return drawn.to(like.device)

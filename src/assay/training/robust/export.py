@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import warnings
 from pathlib import Path
@@ -40,12 +41,13 @@ def onnx_bytes(module: torch.nn.Module, classes: NDArray[Any], shape: tuple[int,
     """
     whole = np.issubdtype(np.asarray(classes).dtype, np.integer)
     labels = np.asarray(classes, dtype=np.int64) if whole else np.arange(len(classes), dtype=np.int64)
+    graph = Labelled(copy.deepcopy(module).cpu(), labels).eval()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         target = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                Labelled(module, labels).eval(), (torch.zeros(2, *shape),), str(target), input_names=["input"],
+                graph, (torch.zeros(2, *shape),), str(target), input_names=["input"],
                 output_names=["label", "probabilities"], dynamo=False, opset_version=_OPSET,
                 dynamic_axes={name: {0: "n"} for name in ("input", "label", "probabilities")},
             )  # fmt: skip

@@ -86,7 +86,8 @@ class _Run:
 
     def epoch(self, x: Tensor, y: Tensor) -> float:
         """Pass over the rows once; return the mean loss."""
-        total, count = 0.0, 0
+        # The sum stays on the device: reading it would wait for each step.
+        total, count = torch.zeros((), device=x.device), 0
         for rows in self._batches(len(x)):
             if self.method == "fast" and self._updates % _CHECK_EVERY == 0:
                 self._guard(x[rows], y[rows])
@@ -98,8 +99,8 @@ class _Run:
                 self._schedule.step()
                 self._updates += 1
                 self._average()
-                total, count = total + float(loss.detach()), count + 1
-        return total / max(1, count)
+                total, count = total + loss.detach(), count + 1
+        return float(total) / max(1, count)
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         order = torch.randperm(n, generator=self._setting.generator, device=self._setting.generator.device)
