@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from assay.assessment.certificates.base import Bounds, Certificate
-from assay.assessment.certificates.tree_greedy import Greedy
 from assay.assessment.certificates.tree_grid import Edges
 from assay.assessment.certificates.tree_search import Found, Judge, Rival, Search
 from assay.assessment.certificates.tree_view import View
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Labels = NDArray[np.intp]
     Asked = Callable[[Array], Flags]
-
-# Share of the time that the exact search may take; the rest is for a flip found greedily.
-_SEARCH = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +96,8 @@ class TreeSolver:
         """Return what is known of one row x0 (d,) that the model gives ``label``.
 
         target: the class that a flip must lead to (None: any other). flips: tells of rows (k, d) whether the model
-        flips on them (None: the predictor is asked). A flip that was found greedily is the upper end where time ran out.
+        flips on them (None: the predictor is asked).
         """
-        end = perf_counter() + seconds
         view = View.of(self.leaves, self.edges, self.region, x0, self.norm)
         others = [c for c in range(self.trees.classes) if c != label and target in (None, c)]
         rivals = [self._rival(view, label, other) for other in others]
@@ -114,21 +108,7 @@ class TreeSolver:
             doubts = [view.first_doubt(r.tree, r.value, r.base, r.floor) for r in rivals]
             return Found(lower=min(doubts), done=bool(np.isinf(min(doubts))))
         judge = self._judge(x0, label, flips)
-        found = Search(view, self.edges, rivals, judge, seconds=_SEARCH * seconds).run()
-        if found.row is None and not found.done:
-            self._approach(view, rivals, judge, found, end)
-        return found
-
-    def _approach(self, view: View, rivals: list[Rival], judge: Judge, found: Found, end: float) -> None:
-        """Put the nearest row that is found greedily into ``found``."""
-        for rival in rivals:
-            row = Greedy.of(view, self.edges, rival).nearest(found.lower, until=end)
-            allowed = None if row is None else judge.allowed(row)
-            if allowed is None or not judge.flips(allowed[None])[0]:
-                continue
-            far = judge.distance(allowed)
-            if far < found.upper:
-                found.upper, found.row = far, allowed
+        return Search(view, self.edges, rivals, judge, seconds=seconds).run()
 
     def _rival(self, view: View, own: int, other: int) -> Rival:
         value, base = self.trees.margin(self.worth[view.leaf], own, other)
@@ -143,11 +123,13 @@ class TreeSolver:
         def flips(rows: Array) -> Flags:
             return np.asarray(self.predictor.labels(rows) != label, dtype=bool)
 
-        def allowed(row: Array) -> Array | None:
-            if bool(self.region.contains(row[None], start)[0]):
-                return row
-            near = self.region.project(row[None], start)
-            return near[0] if bool(self.region.contains(near, start)[0]) else None
+        def allowed(rows: Array) -> tuple[Array, Flags]:
+            starts = np.repeat(start, len(rows), axis=0)
+            fits = self.region.contains(rows, starts)
+            if fits.all():
+                return rows, fits
+            near = np.where(fits[:, None], rows, self.region.project(rows, starts))
+            return near, self.region.contains(near, starts)
 
         return Judge(asked or flips, allowed, lambda row: float(self.region.distance(row[None], start, self.norm)[0]))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assay.assessment.certificates.tree_view import View
 
     Array = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
     Cells = NDArray[np.intp]
 
 _STEPS = 60
@@ -77,16 +78,20 @@ class Greedy:
     def _walk(self, radius: float) -> Cells | None:
         """Return cells (d,) of a row of the other class no farther than ``radius`` in any value, None when it gets stuck."""
         view, wanted = self.view, self.rival.sure
+        # Leaves that lie farther are out of reach of every row looked at.
+        i = np.flatnonzero(view.distance <= radius)
+        low, high, worth = self.low[i], self.high[i], self.rival.value[i]
         cells, now = view.home.copy(), -np.inf
+        outside = (low > cells) | (high < cells)
         feature = np.repeat(np.arange(len(cells)), np.diff(view.start))
         reachable = view.far <= radius
         for _ in range(_STEPS):
-            sums = np.where(reachable, self._moved(cells), -np.inf)
+            sums = np.where(reachable, self._moved(low, high, worth, outside), -np.inf)
             hit = np.flatnonzero(sums > wanted)
             if len(hit):
                 place = hit[np.argmin(view.far[hit])]
                 cells[feature[place]] = place - view.start[feature[place]]
-                return self._put_back(cells)
+                return self._put_back(cells, low, high, worth)
             if view.norm == "linf":
                 place = int(sums.argmax())
             else:
@@ -97,30 +102,33 @@ class Greedy:
             if not sums[place] > now:
                 return None
             now = float(sums[place])
-            cells[feature[place]] = place - view.start[feature[place]]
+            f = feature[place]
+            cells[f] = place - view.start[f]
+            outside[:, f] = (low[:, f] > cells[f]) | (high[:, f] < cells[f])
         return None
 
-    def _moved(self, cells: Cells) -> Array:
-        """Return the sum of the ensemble after moving one value into each cell of its feature, all others as in ``cells``."""
+    def _moved(self, low: Cells, high: Cells, worth: Array, outside: Flags) -> Array:
+        """Return the sum of the ensemble after moving one value into each cell of its feature, all others left.
+
+        low, high (k, d), worth (k,): of the leaves that count; outside (k, d): which values keep the row out of each.
+        """
         view = self.view
-        outside = (self.low > cells) | (self.high < cells)
         kept_out = outside.sum(axis=1)
         inside, near = np.flatnonzero(kept_out == 0), np.flatnonzero(kept_out == 1)
-        d = len(cells)
+        d = outside.shape[1]
         leaf = np.concatenate([np.repeat(inside, d), near])
         f = np.concatenate([np.tile(np.arange(d), len(inside)), outside[near].argmax(axis=1)])
         # One cell more for each feature takes the end of ranges that reach its last.
         begin = view.start[:-1] + np.arange(d)
         size = int(view.start[-1]) + d
-        worth = self.rival.value[leaf]
-        steps = np.bincount(begin[f] + self.low[leaf, f], worth, size)
-        steps -= np.bincount(begin[f] + self.high[leaf, f] + 1, worth, size)
+        steps = np.bincount(begin[f] + low[leaf, f], worth[leaf], size)
+        steps -= np.bincount(begin[f] + high[leaf, f] + 1, worth[leaf], size)
         sums = np.cumsum(steps)
         real = np.ones(size, dtype=bool)
         real[begin + np.diff(view.start)] = False
         return np.asarray(self.rival.base + sums[real], dtype=np.float64)
 
-    def _put_back(self, cells: Cells) -> Cells:
+    def _put_back(self, cells: Cells, low: Cells, high: Cells, worth: Array) -> Cells:
         """Return the cells with every change undone, dearest first, that the other class does not need."""
         view = self.view
         far = view.far[view.start[:-1] + cells]
@@ -128,8 +136,8 @@ class Greedy:
             if cells[f] != view.home[f]:
                 tried = cells.copy()
                 tried[f] = view.home[f]
-                inside = ((self.low <= tried) & (tried <= self.high)).all(axis=1)
-                if self.rival.base + self.rival.value[inside].sum() > self.rival.sure:
+                inside = ((low <= tried) & (tried <= high)).all(axis=1)
+                if self.rival.base + worth[inside].sum() > self.rival.sure:
                     cells = tried
         return cells
 

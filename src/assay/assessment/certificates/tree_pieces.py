@@ -49,6 +49,11 @@ class Space:
         """Return the cells of boxes low, high (..., a) that are nearest to the sample."""
         return np.minimum(np.maximum(self.home, low), high)
 
+    def reach(self, limit: float) -> tuple[Cells, Cells, Flags]:
+        """Return the first and last cells (a,) closer than ``limit``, and which cells of sets (s,) are."""
+        near = self.far < limit
+        return near.argmax(axis=1), near.shape[1] - 1 - near[:, ::-1].argmax(axis=1), self.costs < limit
+
     def distance(self, low: Cells, high: Cells, allow: Flags) -> Array:
         """Return how far each of k boxes lies from the sample, (k,): infinite where it holds no feasible row."""
         far = self.far[np.arange(len(self.home)), self.near(low, high)]
@@ -63,7 +68,8 @@ class Pieces:
     """k boxes, sorted by group. low, high (k, a): cells, both included; allow (k, s): cells of features split into sets.
 
     value (k,): what the group adds there; distance (k,); begin (g,): first box of each group; base: the sum of what is
-    the same everywhere. overlap (k, k): which boxes share a cell; None until it is asked for.
+    the same everywhere. overlap: which boxes share a cell, None until it is asked for; it may be that of more boxes, of
+    which ``place`` (k,) are these (None: all of them, in order).
     """
 
     low: Cells
@@ -74,6 +80,7 @@ class Pieces:
     begin: Cells
     base: float
     overlap: Flags | None = None
+    place: Cells | None = None
 
     @property
     def bound(self) -> float:
@@ -87,12 +94,28 @@ class Pieces:
         count = np.add.reduceat(flags, self.begin, dtype=np.intp)
         if not count.all():
             return None
-        i = np.flatnonzero(flags)
-        overlap = None if self.overlap is None else self.overlap[i][:, i]
+        if flags.all():
+            return self
         begin = np.concatenate([[0], np.cumsum(count)[:-1]])
+        return self.chosen(np.flatnonzero(flags), begin, self.base)
+
+    def chosen(self, i: Cells, begin: Cells, base: float) -> Pieces:
+        """Return the pieces at places i (m,), with other groups and another base."""
+        place = i if self.place is None else self.place[i]
         return Pieces(
-            self.low[i], self.high[i], self.allow[i], self.value[i], self.distance[i], begin, self.base, overlap
-        )
+            self.low[i], self.high[i], self.allow[i], self.value[i], self.distance[i], begin, base, self.overlap,
+            None if self.overlap is None else place,
+        )  # fmt: skip
+
+    def compared(self, space: Space) -> Pieces:
+        """Return the pieces with ``overlap`` (k, k) of just these."""
+        overlap = self.overlap
+        if overlap is None:
+            overlap = overlaps(self, space)
+        elif self.place is not None:
+            # All parts of one picture are kept until here, since most rounds of thinning leave few of them.
+            overlap = overlap[np.ix_(self.place, self.place)]
+        return Pieces(self.low, self.high, self.allow, self.value, self.distance, self.begin, self.base, overlap)
 
     def groups(self) -> Cells:
         """Return the group of each piece, (k,)."""
@@ -166,9 +189,7 @@ def _fold(pieces: Pieces, space: Space, limit: float) -> Pieces | None:
     flags = ~single[cut.groups()]
     i = np.flatnonzero(flags)
     base = cut.base + float(cut.value[~flags].sum())
-    begin = np.concatenate([[0], np.cumsum(count[~single])[:-1]])
-    overlap = None if cut.overlap is None else cut.overlap[i][:, i]
-    return Pieces(cut.low[i], cut.high[i], cut.allow[i], cut.value[i], cut.distance[i], begin, base, overlap)
+    return cut.chosen(i, np.concatenate([[0], np.cumsum(count[~single])[:-1]]), base)
 
 
 def cut_to(pieces: Pieces, space: Space, low: Cells, high: Cells, allow: Flags, limit: float = np.inf) -> Pieces | None:
@@ -184,5 +205,7 @@ def cut_to(pieces: Pieces, space: Space, low: Cells, high: Cells, allow: Flags, 
     for begin, end in space.parts:
         real &= sets[:, begin:end].any(axis=1)
     away = np.where(real, space.distance(lows, np.maximum(lows, highs), sets), np.inf)
-    moved = Pieces(lows, highs, sets, pieces.value, away, pieces.begin, pieces.base, pieces.overlap)
+    moved = Pieces(
+        lows, highs, sets, pieces.value, away, pieces.begin, pieces.base, pieces.overlap, pieces.place
+    )  # fmt: skip
     return moved.keep(real & (away < limit))

@@ -2,7 +2,8 @@
 
 Radii grow from a cheap lower bound. At each, all pieces within reach are joined until they are exact or gone; where
 they would become too many, the box is split at the cut that lowers the bound most, and both halves are searched.
-A radius that is searched through without a flip is certified; the first flip found while searching one through is the nearest.
+A radius that is searched through without a flip is certified; the nearest flip found while searching one through is the
+nearest there is. As soon as that is no easy matter, a flip is looked for greedily: nothing has to be searched beyond it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assay.assessment.certificates.tree_pieces import Pieces, Space, cut_to, overlaps, shrink
+from assay.assessment.certificates.tree_greedy import Greedy
+from assay.assessment.certificates.tree_pieces import Pieces, Space, cut_to, shrink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,14 +30,19 @@ if TYPE_CHECKING:
     Cells = NDArray[np.intp]
 
 # Pieces that may be held at once before a box is split, and most for which all overlaps are worked out.
-_HELD = 320
+_HELD = 640
 _MOST = 1_400
 # How much farther to look next. Looking past the nearest flip costs most, so that it starts small, and doubles after a
 # radius that took few steps.
 _EASY = 6
 _LEAST, _FARTHEST = 0.02, 0.25
-# Rows that the model is asked about in one call.
-_ASKED = 32
+# Steps after which a flip is looked for greedily, and how near to it the next radius is put on it.
+_HARD = 24
+_CLOSE = 1.1
+# Share of the time that is left for that, where it comes to it.
+_GREEDY = 0.15
+# Rows that the model is asked about in the first call, and in the last.
+_ASKED, _MOST_ASKED = 32, 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,13 +75,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """What decides about rows outside the search. flips: whether the model does, of rows (k, d); distance: of a row (d,).
+    """What decides about rows (k, d) outside the search. flips: whether the model does; distance: of a row (d,).
 
-    allowed: the row itself where the region has it, else one nearby that it has, or None.
+    allowed: the rows themselves where the region has them, else ones nearby; and whether the region has those, (k,).
     """
 
     flips: Callable[[Array], Flags]
-    allowed: Callable[[Array], Array | None]
+    allowed: Callable[[Array], tuple[Array, Flags]]
     distance: Callable[[Array], float]
 
 
@@ -84,8 +91,9 @@ class Search:
     def __init__(self, view: View, edges: Edges, rivals: list[Rival], judge: Judge, *, seconds: float) -> None:
         self.view, self.rivals, self._judge = view, rivals, judge
         self._edges = edges
-        self._end = perf_counter() + seconds
-        self._steps, self._stride = 0, _LEAST
+        self._last = perf_counter() + seconds
+        self._end = self._last - _GREEDY * seconds
+        self._steps, self._stride, self._work, self._tried = 0, _LEAST, 0, False
         self.found = Found()
 
     def run(self) -> Found:
@@ -104,23 +112,45 @@ class Search:
                 found.done = found.upper <= found.left
                 return found
             if not self._through(self.rivals[place], radius):
+                self._approach()
                 return found
             heapq.heapreplace(queue, (*self._next(radius), place))
 
+    def _approach(self) -> None:
+        """Look for a flip greedily, once."""
+        if self._tried:
+            return
+        # Nothing is searched beyond what this finds, so that its time is won back; the rest is all for the search.
+        self._tried = True
+        for rival in self.rivals:
+            row = Greedy.of(self.view, self._edges, rival).nearest(self.found.lower, until=self._last)
+            if row is not None:
+                allowed, fits = self._judge.allowed(row[None])
+                if fits[0] and self._judge.flips(allowed)[0]:
+                    self._keep(allowed[0])
+        self._end = self._last
+
     def _next(self, radius: float) -> tuple[float, float]:
         """Return up to where nothing flips after ``radius`` was searched through, and the next radius to search."""
-        growth = 1.0 + self._stride
-        self._stride = min(2.0 * self._stride, _FARTHEST) if self._steps <= _EASY else max(self._stride / 2.0, _LEAST)
+        wish, upper = radius * (1.0 + self._stride), self.found.upper
+        if self._steps <= _EASY or self._tried:
+            # With a flip at hand, what lies beyond the nearest costs little.
+            self._stride = min(2.0 * self._stride, _FARTHEST)
+        else:
+            self._stride = max(self._stride / 2.0, _LEAST)
+        if wish * _CLOSE >= upper:
+            # What is left up to the flip that is known may as well be searched in one go.
+            wish = float(np.nextafter(upper, 0.0))
         if self.view.norm != "linf":
             most = np.maximum.reduceat(self.view.far, self.view.start[:-1])
             if radius >= float(most.sum() if self.view.norm == "l1" else np.sqrt((most * most).sum())):
                 return np.inf, np.inf
             least = float(self.view.far[self.view.far > 0].min())
-            return float(np.nextafter(radius, np.inf)), max(radius * growth, least)
+            return float(np.nextafter(radius, np.inf)), max(wish, least)
         beyond = np.unique(self.view.far[self.view.far > radius])
         if not len(beyond):
             return np.inf, np.inf
-        near = beyond[beyond <= radius * growth]
+        near = beyond[beyond <= wish]
         return float(beyond[0]), float(near[-1] if len(near) else beyond[0])
 
     def _through(self, rival: Rival, radius: float) -> bool:
@@ -130,11 +160,16 @@ class Search:
         self._steps = 0
         beyond = float(np.nextafter(radius, np.inf))
         while stack:
-            held = stack.pop()
+            held, limit = stack.pop(), min(beyond, self.found.upper)
+            if held is not None and limit < beyond:
+                held = cut_to(held, space, *space.reach(limit), limit)
             while held is not None:
                 if perf_counter() > self._end:
                     return False
                 self._steps += 1
+                self._work += 1
+                if self._work > _HARD:
+                    self._approach()
                 limit = min(beyond, self.found.upper)
                 held, best = _thinned(held, space, rival.floor, limit)
                 if held is None:
@@ -154,28 +189,28 @@ class Search:
         order = np.argsort(held.distance, kind="stable")
         total = held.base + held.value
         order = order[total[order] >= rival.floor]
-        sure, start = total[order] > rival.sure, 0
+        sure, start, size = total[order] > rival.sure, 0, _ASKED
         while start < len(order):
             # Up to the first row that flips for certain: those beyond it are farther.
-            stop = start + 1 + int(np.argmax(np.append(sure[start : start + _ASKED], True)))
-            part, start = order[start:stop], stop
-            if perf_counter() > self._end or held.distance[part[0]] >= self.found.upper:
+            stop = start + 1 + int(np.argmax(np.append(sure[start : start + size], True)))
+            part, start, size = order[start:stop], stop, min(4 * size, _MOST_ASKED)
+            part = part[held.distance[part] < self.found.upper]
+            if perf_counter() > self._end or not len(part):
                 return
-            rows = [self.view.row(space, chosen, held.low[q], held.high[q], held.allow[q]) for q in part]
-            allowed = [self._judge.allowed(row) for row in rows]
-            known = [q for q, row in zip(part, allowed, strict=True) if row is not None]
-            flips = np.zeros(len(part), dtype=bool)
-            if known:
-                flips[np.isin(part, known)] = self._judge.flips(np.array([row for row in allowed if row is not None]))
-            for q, row, other, flip in zip(part, rows, allowed, flips, strict=True):
-                far = float(held.distance[q])
-                if other is row and flip and far < self.found.upper:
-                    self.found.upper, self.found.row = far, row
-                elif other is not row:
-                    # The nearest row of the box breaks a relation; another row of it may be allowed, farther away.
-                    self.found.left = min(self.found.left, far)
-                    if other is not None and flip:
-                        self._keep(other)
+            rows = self.view.rows(space, chosen, held.low[part], held.high[part], held.allow[part])
+            allowed, fits = self._judge.allowed(rows)
+            flips = self._judge.flips(allowed)
+            kept = (allowed == rows) | (np.isnan(allowed) & np.isnan(rows))
+            own = kept.all(axis=1)
+            hit = np.flatnonzero(fits & own & flips)
+            if len(hit):
+                # Places of ``part`` are in order of distance.
+                self.found.upper, self.found.row = float(held.distance[part[hit[0]]]), rows[hit[0]]
+            if not own.all():
+                # The nearest row of a box breaks a relation; another row of it may be allowed, farther away.
+                self.found.left = min(self.found.left, float(held.distance[part[~own]].min()))
+                for row in allowed[fits & flips & ~own]:
+                    self._keep(row)
             if self.found.upper <= held.distance[part].max():
                 return
 
@@ -194,13 +229,9 @@ def _thinned(pieces: Pieces, space: Space, floor: float, limit: float) -> tuple[
         held = shrink(pieces, space, floor, limit)
         if held is None or len(held.begin) <= 1 or len(held.value) > _MOST:
             return held, None
-        if held.overlap is None:
-            held = Pieces(
-                held.low, held.high, held.allow, held.value, held.distance, held.begin, held.base, overlaps(held, space)
-            )
-        assert held.overlap is not None
-        best = np.maximum.reduceat(np.where(held.overlap, held.value, -np.inf), held.begin, axis=1)
-        fair = np.greater_equal(best.sum(axis=1), floor - held.base)
+        held = held.compared(space)
+        best = _company(held)
+        fair = np.greater_equal(best.sum(axis=0), floor - held.base)
         if fair.all():
             return held, best
         kept = held.keep(fair)
@@ -209,10 +240,22 @@ def _thinned(pieces: Pieces, space: Space, floor: float, limit: float) -> tuple[
         pieces = kept
 
 
+def _company(pieces: Pieces) -> Array:
+    """Return the best value of each group among the pieces that overlap each piece, (g, k)."""
+    # Ranks in few bits are compared instead of the values: most of the search is spent here.
+    assert pieces.overlap is not None
+    order = np.argsort(pieces.value, kind="stable")
+    rank = np.empty(len(order), dtype=np.uint16)
+    rank[order] = np.arange(1, len(order) + 1)
+    ranks = np.multiply(pieces.overlap, rank[:, None], dtype=np.uint16)
+    best = np.maximum.reduceat(ranks, pieces.begin, axis=0)
+    return np.concatenate([[-np.inf], pieces.value[order]])[best]
+
+
 def _joined(pieces: Pieces, space: Space, best: Array) -> Pieces | None:
     """Return the pieces with groups joined in pairs, those first whose best pieces contradict each other most.
 
-    best (k, g): the best value of each group among pieces that overlap a piece. None where any pair makes too many.
+    best (g, k): the best value of each group among pieces that overlap a piece. None where any pair makes too many.
     """
     assert pieces.overlap is not None
     end = np.append(pieces.begin, len(pieces.value))
@@ -251,7 +294,9 @@ def _joined(pieces: Pieces, space: Space, best: Array) -> Pieces | None:
 def _nothing(pieces: Pieces) -> Pieces:
     """Return pieces that no sum can be made of, for two groups that share no cell."""
     no = np.full(len(pieces.value), -np.inf)
-    return Pieces(pieces.low, pieces.high, pieces.allow, no, pieces.distance, pieces.begin, pieces.base, pieces.overlap)
+    return Pieces(
+        pieces.low, pieces.high, pieces.allow, no, pieces.distance, pieces.begin, pieces.base, pieces.overlap, pieces.place
+    )  # fmt: skip
 
 
 def _pairs(pieces: Pieces, best: Array) -> tuple[list[tuple[int, int]], list[int]]:
@@ -260,7 +305,7 @@ def _pairs(pieces: Pieces, best: Array) -> tuple[list[tuple[int, int]], list[int
     count = len(pieces.begin)
     size = np.diff(np.append(pieces.begin, len(pieces.value)))
     top = np.maximum.reduceat(pieces.value, pieces.begin)
-    together = np.maximum.reduceat(pieces.value[:, None] + best, pieces.begin, axis=0)
+    together = np.maximum.reduceat(pieces.value + best, pieces.begin, axis=1)
     across = np.add.reduceat(pieces.overlap, pieces.begin, axis=1, dtype=np.int64)
     shared = np.add.reduceat(across, pieces.begin, axis=0)
     a, b = np.triu_indices(count, 1)

@@ -140,16 +140,14 @@ class View:
         pieces = Pieces(low[:, chosen], high[:, chosen], allow, value[i], self.distance[i], begin, base)
         return pieces, Space(self.home[chosen], far, self.norm, parts, costs), chosen
 
-    def row(self, space: Space, chosen: Cells, low: Cells, high: Cells, allow: Flags) -> Array:
-        """Return the row (d,) of a box, low and high (a,), allow (s,), that is nearest to the sample."""
-        x = self.x0.copy()
+    def rows(self, space: Space, chosen: Cells, low: Cells, high: Cells, allow: Flags) -> Array:
+        """Return the rows (k, d) of boxes, low and high (k, a), allow (k, s), that are nearest to the sample."""
+        x = np.repeat(self.x0[None], len(low), axis=0)
         moved = space.near(low, high)
-        at = self.start[chosen] + moved
-        x[chosen] = np.where(moved == space.home, x[chosen], self.point[at])
+        x[:, chosen] = np.where(moved == space.home, x[:, chosen], self.point[self.start[chosen] + moved])
         for f, (begin, end) in zip(self.odd, space.parts, strict=True):
-            cell = int(np.where(allow[begin:end], space.costs[begin:end], np.inf).argmin())
-            if cell != self.home[f]:
-                x[f] = self.point[self.start[f] + cell]
+            cell = np.where(allow[:, begin:end], space.costs[begin:end], np.inf).argmin(axis=1)
+            x[:, f] = np.where(cell == self.home[f], x[:, f], self.point[self.start[f] + cell])
         return x
 
     def _sets(self, i: Cells, radius: float) -> tuple[Flags, tuple[tuple[int, int], ...], Array]:
