@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from assay.cli.output import Output
@@ -24,6 +24,18 @@ def show_evidence(output: Output, evidence: Evidence, *, fail_on: Severity = Sev
     if evidence.not_checked and not any(f.severity.rank >= fail_on.rank for f in evidence.findings):
         return 3
     return 0 if evidence.clean(fail_on) else 1
+
+
+def show_audit(output: Output, record: Mapping[str, object], *, wanted: bool) -> int:
+    """Print the audit of a private training; return 1 when it fails, 3 when it was wanted and not made, else 0."""
+    from assay.flows.train import audit_line
+
+    evidence = Evidence.from_json(record)
+    output.text(f"privacy audit: {audit_line(evidence)}")
+    _tables(output, (evidence,))
+    if evidence.findings:
+        return 1
+    return 3 if wanted and evidence.not_checked else 0
 
 
 def show_measures(output: Output, items: Sequence[Evidence], closing: str) -> int:

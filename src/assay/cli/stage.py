@@ -92,6 +92,9 @@ data.add_command(privacy)
 @click.option("--memory", default=8192, show_default=True, help="Memory limit in MiB.")
 @click.option("--author", default="", help="Who trains; recorded.  [default: your account]")
 @click.option("--key", type=_path, help="Private key that signs the provenance statement.")
+@click.option(
+    "--audit/--no-audit", default=True, show_default=True, help="Train a private model once more, to audit it."
+)
 def train(
     output: Output,
     recipe: str,
@@ -104,14 +107,18 @@ def train(
     memory: int,
     author: str,
     key: Path | None,
+    audit: bool,
 ) -> int:
     """Train RECIPE on TABLE in isolation.
 
     RECIPE is file.py:function. The job has no network, and writes to its output folder only.
     Leaves the model; training.json: digests of data, contract, recipe and model, the seed, the isolation in force; and
     provenance.json: the same as an in-toto statement (SLSA provenance), with code commit and environment.
-    Exit 1 when the recipe fails or breaks its confinement; nothing is left behind then.
+    A private model is audited by a second training with canaries, which is not kept; the result stands in both files.
+    Exit 1 when the recipe fails or breaks its confinement, and nothing is left behind then; also when the audit fails.
+    Exit 3 when the audit could not be made.
     """
+    from assay.cli.show import show_audit
     from assay.core.keys import PrivateKey
     from assay.flows.train import train_table
 
@@ -126,10 +133,12 @@ def train(
         memory_mb=memory,
         author=author,
         key=PrivateKey.read(key) if key else None,
+        privacy_audit=audit,
     )
     output.document(trained)
     output.text(f"trained {trained['estimator']} on {trained['rows']} rows: {trained['model']}")
-    return 0
+    held = trained.get("privacy_audit")
+    return show_audit(output, held, wanted=audit) if isinstance(held, dict) else 0
 
 
 @command("convert")

@@ -26,7 +26,8 @@ class Project:
     """One project, all paths absolute.
 
     recipe: ``file.py:function``, or "" when ``artifact`` names a finished model file. author: who is
-    recorded as having made the model, and therefore cannot approve it.
+    recorded as having made the model, and therefore cannot approve it. privacy_audit: whether a private model is
+    trained once more, with canaries, to audit its claim (``model.privacy_audit``).
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Project:
     author: str = ""
     profile: str = "quick"
     guards: Mapping[str, object] = field(default_factory=dict)
+    privacy_audit: bool = True
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str] = ".") -> Project:
@@ -69,6 +71,9 @@ class Project:
                 where=str(path),
                 remedy="As in model: {recipe: recipe.py:build}",
             )
+        audited = model.get("privacy_audit", True)
+        if not isinstance(audited, bool):
+            raise InputError(f"model.privacy_audit is {audited!r}", where=str(path), remedy="Use true or false")
         return cls(
             root=root,
             name=str(record.get("project") or root.name),
@@ -82,6 +87,7 @@ class Project:
             author=str(record.get("author") or os.environ.get("USER") or "author"),
             profile=str(record.get("profile", "quick")),
             guards=_section(serve, "guards", path),
+            privacy_audit=audited,
         )
 
     @property

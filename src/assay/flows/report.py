@@ -24,6 +24,8 @@ _LEAD = (
     "quality.average_precision",
     "robust_accuracy@l2_0.5,*",
     "membership.tpr@fpr0.001,rmia",
+    "epsilon@*",
+    "epsilon_audited@*",
     "extraction.fidelity@q1000,*",
     "poisoning.auc_drop@flip0.1,*",
 )

@@ -1,7 +1,7 @@
 """The way through, from the data to the gate: what ``assay run`` does, stage by stage.
 
-check data -> judge the split -> train in isolation -> scan -> convert -> assess -> fit guards -> sign -> list
-materials -> register -> gate -> report. A stage whose inputs have not changed is skipped.
+check data -> judge the split -> train in isolation, and audit what is private -> scan -> convert -> assess -> fit
+guards -> sign -> list materials -> register -> gate -> report. A stage whose inputs have not changed is skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from assay.assessment.curves import Curve
 from assay.assessment.exhibits import Exhibit, exhibit
 from assay.contract.validate import check
 from assay.core.clock import Clock, system_clock
-from assay.core.digest import digest_file, digest_record, digest_tree
+from assay.core.digest import Digest, digest_file, digest_record, digest_tree
 from assay.core.errors import Refused
 from assay.core.evidence import Evidence, Subject
 from assay.core.files import write_record, write_text
@@ -37,13 +37,12 @@ from assay.flows.project import Project
 from assay.flows.release import Candidate, judge, register_candidate
 from assay.flows.report import run_report
 from assay.flows.stages import Memory, Report, Stage
-from assay.flows.train import claimed_measures, claims
+from assay.flows.train import Job, audit_evidence, audit_line, claimed_measures, claims
 from assay.flows.work import Work
 from assay.gateway.guard import fit_guards, guards_of
 from assay.models.predictor import predictor
 from assay.monitoring.baseline import baseline
 from assay.registry.gate import GateReport
-from assay.training.job import train
 from assay.training.provenance import provenance
 
 _PARITY_ROWS = 20_000
@@ -221,23 +220,27 @@ def _model(work: Work, memory: Memory, clock: Clock) -> Path:
             memory.run("scan artifact", {"artifact": digest_file(artifact)}, lambda: _admit(artifact, clock))
         return artifact
     folder = work.place("train")
-    memory.run(
+    made = memory.run(
         "train",
         {**work.digests, "seed": project.seed, "engine": work.engine, "author": project.author},
         lambda: _train(work, folder, clock),
         outputs=(folder / "model.joblib",),
     )
+    if claim := made.result.get("privacy"):
+        # A stage of its own: to switch it on or off must not train, and so spend, a second time.
+        model = digest_file(folder / "model.joblib")
+        memory.run(
+            "privacy audit",
+            {**work.digests, "model": model, "seed": project.seed, "engine": work.engine, "on": project.privacy_audit},
+            lambda: _audit_privacy(work, claim, model, clock),
+        )
     return folder / "model.joblib"
 
 
 def _train(work: Work, folder: Path, clock: Clock) -> Result:
     project = work.project
-    names, categorical = columns_of(work.contract)
     started = clock()
-    made = train(
-        project.recipe, *work.train, output=folder, seed=project.seed, engine=work.engine, columns=names,
-        categorical=categorical,
-    )  # fmt: skip
+    made = _job(work).train(folder)
     subject = Subject("model.joblib", digest_file(made.model))
     statement = provenance(
         subject, recipe=project.recipe, datasets={k: work.digests[k] for k in ("train", "contract")},
@@ -260,7 +263,22 @@ def _train(work: Work, folder: Path, clock: Clock) -> Result:
     )  # fmt: skip
     kind = str(made.summary.get("estimator", "model")).rpartition(".")[2]
     detail = f"{kind} on {made.summary.get('rows')} rows, isolation: {engine}"
-    return detail, {"evidence": [evidence.to_json()], "statement": statement.to_json()}
+    return detail, {"evidence": [evidence.to_json()], "statement": statement.to_json(), **claims(made)}
+
+
+def _job(work: Work) -> Job:
+    names, categorical = columns_of(work.contract)
+    return Job(
+        work.project.recipe, *work.train, seed=work.project.seed, engine=work.engine, columns=names,
+        categorical=categorical,
+    )  # fmt: skip
+
+
+def _audit_privacy(work: Work, claim: object, model: Digest, clock: Clock) -> Result:
+    """Train the private model once more, with canaries, and throw that model away."""
+    about = (Subject("model.joblib", model), *work.data_subjects[:1])
+    found = audit_evidence(claim, _job(work), about, clock, wanted=work.project.privacy_audit)
+    return (audit_line(found), {"evidence": [found.to_json()]}) if found else ("nothing is claimed", {})
 
 
 def _served(work: Work, memory: Memory, model: Path, clock: Clock) -> Path:

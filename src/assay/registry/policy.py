@@ -240,13 +240,16 @@ measures:
   - {measure: "membership.tpr@fpr0.001,*", at_most: 0.05}
   - {measure: "membership.auc@*", at_most: 0.7}
 
+  # A private recipe: the epsilon that its training proves. What its audit finds is a finding, and refuses below.
+  - {measure: "epsilon@*", at_most: 10, optional: true}
+
   # Integrity: the loss of AUC when a tenth of the training labels is turned.
   - {measure: "poisoning.auc_drop@flip0.1,*", at_most: 0.1}
 
   # The converted model is the trained one.
   - {measure: label_agreement, at_least: 0.98, optional: true}
 
-# Controls that must have spoken, completely, about this very model.
+# Controls that must have spoken, completely, about this very model. For a private recipe add privacy.audit.
 require: [data.contract, data.validity, scan, quality, evasion, membership, extraction, poisoning]
 
 findings: {fail_on: high}        # the severity from which a finding refuses: note, low, medium, high, critical

@@ -1,4 +1,4 @@
-"""Jobs: training a recipe, fitting it again on parts of the data, converting its model; each in the sandbox.
+"""Jobs: training a recipe, auditing it, fitting it again on parts of the data, converting its model; in the sandbox.
 
 A job's folder appears whole or not at all: it is made under a temporary name and renamed at the end.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,29 @@ def train(
         task |= {"columns": list(columns), "categorical": list(categorical)}
         summary, confined = _run(task, work, draft, (data, *recipe_files(recipe)), engine, limits)
     return Trained(output / "model.joblib", summary, confined)
+
+
+def audit(
+    recipe: str,
+    x: NDArray[np.float64],
+    y: NDArray[np.integer],
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    limits: Limits | None = None,
+    columns: Sequence[str] = (),
+    categorical: Sequence[int] = (),
+) -> Mapping[str, object]:
+    """Train the recipe's private estimator once more with canaries, in the sandbox; return its audit as plain data.
+
+    The model of the audit never leaves the sandbox. Raises JobError, or UnsupportedError for what cannot be audited.
+    """
+    with tempfile.TemporaryDirectory(prefix="assay-audit-") as folder, _folder(Path(folder) / "audit") as (work, draft):
+        data = _save(work, x=x, y=y)
+        task: dict[str, object] = {"kind": "audit", "recipe": recipe, "data": str(data), "seed": seed}
+        task |= {"columns": list(columns), "categorical": list(categorical)}
+        found, _ = _run(task, work, draft, (data, *recipe_files(recipe)), engine, limits)
+    return found
 
 
 def refit(

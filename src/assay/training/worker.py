@@ -1,6 +1,6 @@
 """What runs inside the sandbox: ``python -m assay.training.worker TASK.json``.
 
-It limits itself before it loads anything of the user's, does one task (``fit``, ``refit`` or ``call``) and
+It limits itself before it loads anything of the user's, does one task (``fit``, ``audit``, ``refit`` or ``call``) and
 writes ``result.json``: either the task's answer, or the error with its place in the recipe.
 """
 
@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def build(reference: str, seed: int, task: dict[str, Any] | None = None) -> Any:
     import inspect
 
     function = load_recipe(reference)
+    _seed(seed)
     offered = {"seed": seed, **{k: (task or {}).get(k, []) for k in ("columns", "categorical")}}
     taken = inspect.signature(function).parameters
     estimator = function(**{name: value for name, value in offered.items() if name in taken})
@@ -76,31 +77,65 @@ def build(reference: str, seed: int, task: dict[str, Any] | None = None) -> Any:
     return estimator
 
 
+def _seed(seed: int) -> None:
+    """Seed what a recipe without a seed of its own draws from. Private estimators draw from the operating system."""
+    import random
+
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - scikit-learn's estimators draw from it when random_state is None
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
 def _fit(task: dict[str, Any], output: Path) -> dict[str, object]:
     import joblib
 
     x, y = _arrays(task["data"], "x", "y")
     estimator = build(task["recipe"], task["seed"], task)
-    private = _private_part(estimator)
+    _check_private(estimator)
     model = estimator.fit(x, y)
     joblib.dump(model, output / "model.joblib")
     kind = type(model)
     made: dict[str, object] = {
         "estimator": f"{kind.__module__}.{kind.__qualname__}", "rows": len(x), "width": int(x.shape[1]),
     }  # fmt: skip
-    if private:
+    if claimed := _claimed(model):
         # What the estimator claims of itself is the recipe's word, not ours.
-        made["privacy"] = (model[-1] if hasattr(model, "named_steps") else model).privacy_statement()
+        made["privacy"] = claimed
     return made
 
 
-def _private_part(estimator: Any) -> bool:
-    """Return whether the estimator is private. Raises Refused when what comes before it learns from the rows."""
-    if "assay.training.private" not in {name.rpartition(".")[0] for name in sys.modules}:
-        return False
-    from assay.training.private.scaling import private_part
+def _private() -> bool:
+    """Return whether the recipe has loaded anything of ours that trains privately."""
+    return "assay.training.private" in {name.rpartition(".")[0] for name in sys.modules}
 
-    return private_part(estimator) is not None
+
+def _check_private(estimator: Any) -> None:
+    """Raise Refused for a private estimator when what comes before it learns from the rows."""
+    if _private():
+        from assay.training.private.scaling import private_part
+
+        private_part(estimator)
+
+
+def _claimed(model: Any) -> Mapping[str, object]:
+    """Return the privacy statement of a fitted model, {} when it makes none."""
+    if not _private():
+        return {}
+    from assay.training.private.audit_model import statement
+
+    return statement(model)
+
+
+def _audit(task: dict[str, Any], output: Path) -> dict[str, object]:
+    """Train the recipe's private estimator once more, with canaries, and return what that shows; keep no model."""
+    from assay.training.private.audit_model import audit
+
+    del output  # only the verdict leaves
+    x, y = _arrays(task["data"], "x", "y")
+    return audit(build(task["recipe"], task["seed"], task), x, y, seed=task["seed"]).to_json()
 
 
 def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
@@ -133,7 +168,12 @@ def _call(task: dict[str, Any], output: Path) -> object:
     return getattr(importlib.import_module(module), name)(task["arguments"], output)
 
 
-_TASKS: dict[str, Callable[[dict[str, Any], Path], object]] = {"fit": _fit, "refit": _refit, "call": _call}
+_TASKS: dict[str, Callable[[dict[str, Any], Path], object]] = {
+    "fit": _fit,
+    "audit": _audit,
+    "refit": _refit,
+    "call": _call,
+}
 
 
 def _arrays(path: str, *names: str) -> tuple[Any, ...]:

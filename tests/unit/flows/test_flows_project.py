@@ -38,6 +38,11 @@ def test_reads_a_project(folder):
         ("project: demo", "projekt: demo", "unknown key 'projekt'"),
         ("train: train.csv", "train: absent.csv", "data.train does not exist"),
         ("train: train.csv, ", "", "data.train is missing"),
+        (
+            "recipe: recipe.py:build",
+            "recipe: recipe.py:build, privacy_audit: perhaps",
+            "model.privacy_audit is 'perhaps'",
+        ),
         ("recipe: recipe.py:build", "recipe: other.py:build", "recipe does not exist"),
         ("{recipe: recipe.py:build}", "{}", "either recipe or artifact"),
         ("{recipe: recipe.py:build}", "[1, 2]", "model should be a record"),

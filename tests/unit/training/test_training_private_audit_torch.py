@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
+from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
-from assay.core.errors import DataError, SettingError
+from assay.core.errors import DataError, SettingError, UnsupportedError
+from assay.training.private.audit_model import audit, statement
 from assay.training.private.audit_torch import audit_torch
 from assay.training.private.clipping import Flat, PerLayer
 from assay.training.private.torch_trainer import PrivateTrainer
@@ -65,3 +68,46 @@ def test_what_cannot_be_audited_is_refused():
         audit_torch(lambda: trainer(Flat(0.5)), x, y, (extra[:1], labels[:1]))
     with pytest.raises(DataError):
         audit_torch(lambda: trainer(Flat(0.5), layers=(nn.Dropout(0.5),)), x, y, (extra, labels))
+
+
+class Inside(ClassifierMixin, BaseEstimator):
+    """A classifier of another hand that trains its module with a private trainer."""
+
+    def __init__(self, fewer=False, clip=None):
+        self.fewer = fewer
+        self.clip = clip
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        rows = torch.tensor(X / 8 - 1, dtype=torch.float32)
+        kept = slice(0, len(rows) - self.fewer)
+        self.trainer_ = trainer(self.clip or Flat(0.5))
+        self.module_ = self.trainer_.fit(rows[kept], torch.tensor(y)[kept])
+        return self
+
+    def predict_proba(self, X):
+        with torch.no_grad():
+            return torch.softmax(self.module_(torch.tensor(X / 8 - 1, dtype=torch.float32)), 1).numpy()
+
+
+def rows():
+    x, y = load_digits(n_class=4, return_X_y=True)
+    return x[:200, ::4], y[:200]
+
+
+def test_a_trainer_inside_another_estimator_is_audited():
+    fit = PrivateTrainer.fit
+    found = audit(Inside(), *rows(), canaries=30)
+    assert not found.failed
+    assert PrivateTrainer.fit is fit
+    said = statement(Inside().fit(*rows()))
+    assert found.claimed == said["epsilon"]["high"]
+    assert "clip" in audit(Inside(clip=Louder(0.5)), *rows(), canaries=30).failed
+
+
+@pytest.mark.parametrize("model", [Inside(fewer=True), RidgeClassifier()])
+def test_what_trains_otherwise_cannot_be_audited(model):
+    with pytest.raises(UnsupportedError) as caught:
+        audit(model, *rows(), canaries=30)
+    assert caught.value.remedy
+    assert statement(RidgeClassifier().fit(*rows())) == {}

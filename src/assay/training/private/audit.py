@@ -8,7 +8,7 @@ beside the claimed upper one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from assay.core.clock import stream
-from assay.core.errors import DataError, SettingError
+from assay.core.errors import DataError, FormatError, SettingError
 from assay.core.evidence import Evidence, Subject
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
@@ -134,6 +134,24 @@ class Audited:
             "guesses": self.guesses, "correct": self.correct, "confidence": self.confidence,
             "p_values": dict(self.p_values), "failed": list(self.failed), "seed": self.seed,
         }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, record: object) -> Audited:
+        """Return the audit from plain data, which a sandbox may have written as it liked. Raises FormatError."""
+        if not isinstance(record, Mapping) or not isinstance(record.get("p_values"), Mapping):
+            raise FormatError("the audit of the training is no record of an audit")
+        values = {str(name): _share(p) for name, p in record["p_values"].items()}
+        if not values or not set(values) <= set(_CHECKS):
+            raise FormatError("the audit of the training names no check, or one that is not known")
+        whole = [record.get(k) for k in ("guesses", "correct", "canaries", "seed")]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in whole):
+            raise FormatError("the audit of the training has counts that are none")
+        claimed, lower = (_size(record.get(k)) for k in ("epsilon_claimed", "epsilon_lower"))
+        delta, confidence = (_share(record.get(k)) for k in ("delta", "confidence"))
+        if not 0 < delta < 1 or not 0 < confidence < 1:
+            raise FormatError("the audit of the training has a delta or a confidence outside (0, 1)")
+        guesses, correct, canaries, seed = (int(n) for n in whole if isinstance(n, int))
+        return cls(claimed, delta, lower, guesses, correct, canaries, confidence, values, seed)
 
     def evidence(self, subjects: tuple[Subject, ...], made: datetime) -> Evidence:
         """Return the audit as evidence about the model and its data."""
@@ -273,6 +291,19 @@ def canary_rows(
 def coins(count: int, *, seed: int) -> NDArray[np.bool_]:
     """Return fair coins (count,)."""
     return np.asarray(stream(seed, "coins").random(count) < 0.5)
+
+
+def _size(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise FormatError("the audit of the training holds something that is no number of 0 or more")
+    return float(value)
+
+
+def _share(value: object) -> float:
+    found = _size(value)
+    if found > 1:
+        raise FormatError("the audit of the training holds a chance above 1")
+    return found
 
 
 def _dispersion_p(counts: NDArray[np.integer[Any]], trials: int) -> float:
