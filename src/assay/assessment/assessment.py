@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from assay.assessment.case import Case, profile_of
 from assay.assessment.goals.base import Goal
+from assay.assessment.reach import is_live, reached
 from assay.contract.table import as_column, as_text, first_line
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_bytes, digest_file
@@ -15,6 +16,7 @@ from assay.core.discovery import discover, named
 from assay.core.errors import DataError
 from assay.core.evidence import Evidence, Subject
 from assay.models.estimator import Estimator
+from assay.models.guarded import answered
 from assay.models.predictor import Predictor, predictor
 from assay.models.refit import LocalRefit
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Labels = NDArray[np.intp]
     Rows = tuple[object, object]
+
+_ASKED = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,15 +141,20 @@ def attack(
     clock: Clock = system_clock,
     progress: Callable[[str], None] | None = None,
 ) -> Assessment:
-    """Return what was measured of a case, goal by goal.
+    """Return what was measured of a case, goal by goal; of a live endpoint first which rows it answers at all.
 
     goals: names of goals or of groups of them, such as ``privacy`` (all by default). subjects: what the evidence is about.
-    void: why no measure may be used, as ``data.validity`` found. Raises SettingError for an unknown goal.
+    void: why no measure may be used, as ``data.validity`` found.
+    Raises SettingError for an unknown goal, DataError when an endpoint answers no row.
     """
+    wanted = sorted(wanted_goals(goals), key=lambda g: (g.order, g.name))
     evidence: list[Evidence] = []
     curves: list[Curve] = []
     exhibits: list[Exhibit] = []
-    for goal in sorted(wanted_goals(goals), key=lambda g: (g.order, g.name)):
+    if is_live(case.predictor):
+        case, measures = reached(case, train=any(goal.name != "extraction" for goal in wanted))
+        evidence.append(Evidence("endpoint", subjects, clock(), measures=measures))
+    for goal in wanted:
         if progress:
             progress(goal.name)
         item, drawn, shown = goal()(case, subjects, made=clock(), void=void)
@@ -246,5 +255,7 @@ def subject_of(model: object, case: Case) -> Subject:
     if isinstance(model, (str, Path)) and Path(model).is_file():
         return Subject(Path(model).name, digest_file(model))
     # What runs has no bytes of its own; its answers on the test rows are what the evidence is about.
-    answers = case.predictor.limited(None).probabilities(case.x_test)
-    return Subject(f"answers of {type(model).__qualname__}", digest_bytes(answers.tobytes()))
+    live = is_live(case.predictor)
+    answers, _ = answered(case.predictor.limited(None), case.x_test[: _ASKED if live else None])
+    name = case.predictor.address or type(model).__qualname__
+    return Subject(f"answers of {name}", digest_bytes(answers.tobytes()))

@@ -30,13 +30,17 @@ _path = click.Path(path_type=Path)
     "--key", "keys", multiple=True, envvar="ASSAY_API_KEY",
     help="API key, when MODEL is an endpoint; several are accounts of one attacker.  [env: ASSAY_API_KEY]",
 )  # fmt: skip
+@click.option(
+    "--patience", default=60.0, show_default=True,
+    help="Seconds that each attack on an endpoint waits, in all, where it is told to come later.",
+)  # fmt: skip
 @click.option("--report", type=_path, default=Path("report.html"), show_default=True, help="Report to write.")
 @click.option("--isolation", default="auto", show_default=True, help="Sandbox engine of the fits; 'none': unconfined.")
 @click.option("--fix", is_flag=True, help="Also try what would lower membership inference, and what each remedy costs.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 def assess(
     output: Output, model: str, train_file: Path, test_file: Path, contract: Path, recipe: str, goals: tuple[str, ...],
-    profile: str, keys: tuple[str, ...], report: Path, isolation: str, fix: bool, seed: int,
+    profile: str, keys: tuple[str, ...], patience: float, report: Path, isolation: str, fix: bool, seed: int,
 ) -> int:  # fmt: skip
     """Attack MODEL and measure what the attacks reach.
 
@@ -49,7 +53,7 @@ def assess(
 
     found, fixed = assess_files(
         model, train_file, test_file, contract, recipe=recipe, goals=goals, profile=profile, keys=keys, report=report,
-        engine=isolation, fix=fix, seed=seed, progress=lambda goal: output.stage("assess", "working", goal),
+        patience=patience, engine=isolation, fix=fix, seed=seed, progress=lambda goal: output.stage("assess", "working", goal),
     )  # fmt: skip
     if fixed is not None:
         return show_fix(output, found.evidence, fixed, f"report: {report}")

@@ -10,6 +10,7 @@ The hierarchy, with the exit code that the command line gives to each branch::
     |   `-- FormatError          a file or record that cannot be parsed
     |-- Refused               1  a policy, gate, guard or verification said no
     |   |-- VerificationError    a signature, digest, proof or approval does not hold
+    |   |-- RowsRefused          a guard refuses rows for what they hold; others would be answered
     |   |-- BudgetError          a hard budget is spent
     |   `-- JobError             an isolated job failed, broke its limits or its confinement
     `-- MissingError          3  something needed is not there, so nothing could be checked
@@ -108,10 +109,27 @@ class VerificationError(Refused):
     code = "verification"
 
 
+class RowsRefused(Refused):
+    """A guard refuses rows of a question for what they hold; without them it would be answered.
+
+    rows: places of such rows; of all of them or of some, () where the guard does not say.
+    """
+
+    code = "rows"
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "", rows: tuple[int, ...] = ()) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.rows = rows
+
+
 class BudgetError(Refused):
-    """A hard budget of queries, rows or time is spent."""
+    """A hard budget of queries, rows or time is spent. wait: seconds until some of it is back (None: never)."""
 
     code = "budget"
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "", wait: float | None = None) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.wait = wait
 
 
 class JobError(Refused):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.assessment.assessment import Assessment, attack, case_of, subject_of
+from assay.assessment.reach import is_live
 from assay.contract.contract import Contract, Kind
 from assay.contract.encode import encode, labels
 from assay.contract.region import Region
@@ -72,6 +73,7 @@ def assess_files(
     goals: Sequence[str] = (),
     profile: str = "quick",
     keys: Sequence[str] = (),
+    patience: float = 60.0,
     report: Path | None = None,
     engine: str = "auto",
     seed: int = 0,
@@ -81,7 +83,8 @@ def assess_files(
 ) -> tuple[Assessment, Fix | None]:
     """Assess a model file or endpoint on two tables, and write ``report`` when it is named.
 
-    recipe: ``file.py:function``. keys: of the endpoint; several are one attacker's accounts. fix: also try what would
+    recipe: ``file.py:function``. keys: of the endpoint; several are one attacker's accounts. patience: seconds that an
+    attack waits in all where the endpoint says later. fix: also try what would
     lower membership inference (``flows.fix``), for which a recipe is needed. Raises SettingError without one.
     """
     from assay.flows.report import assessment_report
@@ -90,9 +93,10 @@ def assess_files(
         raise SettingError("a fix needs the recipe", where="--fix", remedy="Give --recipe file.py:function")
     described = Contract.read(contract)
     refit = shadow_fits(recipe, described, engine=engine) if recipe else None
+    target = _target(model, described, keys, patience)
     about = (Subject(Path(model).name, digest_file(model)),) if Path(model).is_file() else ()
     found = assess(
-        _target(model, described, keys),
+        target,
         train=(read_table(train), None), test=(read_table(test), None), contract=described, refit=refit,
         profile=profile, goals=goals, seed=seed, subjects=about, clock=clock, progress=progress,
     )  # fmt: skip
@@ -124,10 +128,9 @@ def _fix(
     )  # fmt: skip
 
 
-def _target(model: str, contract: Contract, keys: Sequence[str]) -> Predictor:
-    if len(keys) > 1:
-        return Accounts([predictor(model, contract=contract, key=key) for key in keys])
-    return predictor(model, contract=contract, key=keys[0]) if keys else predictor(model, contract=contract)
+def _target(model: str, contract: Contract, keys: Sequence[str], patience: float) -> Predictor:
+    asked = [predictor(model, contract=contract, key=key) for key in keys or [""]]
+    return Accounts(asked, patience=patience) if is_live(asked[0]) else asked[0]
 
 
 def shadow_fits(recipe: str, contract: Contract, *, engine: str = "auto") -> IsolatedRefit:

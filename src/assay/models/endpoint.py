@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from assay.core.errors import BudgetError, DataError, MissingError, Refused
+from assay.core.errors import BudgetError, DataError, MissingError, Refused, RowsRefused
 from assay.models.function import as_probabilities, classes_of
 from assay.models.predictor import Predictor
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from assay.models.predictor import Array
 
 _LIMIT = 1 << 28
-_REFUSALS = {
-    401: "the endpoint wants another key",
-    403: "the key does not open this model",
-    422: "the endpoint refused the rows",
-}
+_REFUSALS = {401: "the endpoint wants another key", 403: "the key does not open this model"}
+_TOO_MANY, _ROWS, _LATER = 413, 422, 429
 
 
 class Endpoint(Predictor, name="endpoint"):
-    """An ``http(s)://HOST/v2/models/NAME`` endpoint; answers that are labels only become one-hot rows."""
+    """An ``http(s)://HOST/v2/models/NAME`` endpoint; answers that are labels only become one-hot rows.
+
+    What is too much for one request is asked in halves. Raises RowsRefused, BudgetError, Refused or MissingError.
+    """
 
     def __init__(self, url: str, classes: int, *, key: str = "", timeout: float = 30.0) -> None:
         super().__init__(classes)
+        self.address = url
         parts = urlsplit(url)
         self._host, self._path = parts.netloc, f"{parts.path.rstrip('/')}/infer"
         self._secure, self._timeout = parts.scheme == "https", timeout
@@ -66,6 +67,11 @@ class Endpoint(Predictor, name="endpoint"):
         data = [[None if v != v else v for v in row] for row in rows]
         tensor = {"name": "input", "shape": list(x.shape), "datatype": "FP64", "data": data}
         answer = self._ask(json.dumps({"inputs": [tensor]}).encode())
+        if answer is None:
+            if len(x) == 1:
+                raise Refused("one row is more than the endpoint takes", where=self._host)
+            half = len(x) // 2
+            return np.concatenate([self._probabilities(x[:half]), self._probabilities(x[half:])])
         outputs = {o.get("name"): o for o in answer.get("outputs", []) if isinstance(o, dict)}
         if "probabilities" in outputs:
             values = np.asarray(outputs["probabilities"]["data"], dtype=np.float64)
@@ -74,20 +80,31 @@ class Endpoint(Predictor, name="endpoint"):
             raise DataError("the endpoint gave neither probabilities nor labels", where=self._host)
         return as_probabilities(np.asarray(outputs["label"]["data"], dtype=np.intp), self.classes)
 
-    def _ask(self, body: bytes) -> dict[str, Any]:
+    def _ask(self, body: bytes) -> dict[str, Any] | None:
+        """Return what was answered, None where the request was too large."""
         try:
             response = self._send(body)
             text = response.read(_LIMIT)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise MissingError(f"no answer ({error})", where=self._host, remedy="Is the endpoint running?") from error
-        if response.status == 429:
+        if response.status == _TOO_MANY:
+            return None
+        if response.status == _LATER:
             raise BudgetError(
-                "the endpoint's own budget for this key is spent", where=self._host, remedy="Wait, or use another key"
+                "the endpoint's own budget for this key is spent", where=self._host, remedy="Wait, or use another key",
+                wait=_seconds(response.getheader("retry-after")),
+            )  # fmt: skip
+        if response.status == _ROWS:
+            told = _record(text)
+            raise RowsRefused(
+                f"the endpoint refused the rows ({response.status}: {_said(told, text)})",
+                where=self._host,
+                rows=_named(told),
             )
         if response.status != 200:
             said = _REFUSALS.get(response.status, "the endpoint refused")
-            raise Refused(f"{said} ({response.status}: {text[:200].decode(errors='replace')})", where=self._host)
+            raise Refused(f"{said} ({response.status}: {_said(_record(text), text)})", where=self._host)
         try:
             answer = json.loads(text)
         except ValueError as error:
@@ -104,8 +121,31 @@ class Endpoint(Predictor, name="endpoint"):
         try:
             connection.request("POST", self._path, body, self._headers)
             return connection.getresponse()
-        except http.client.RemoteDisconnected:
+        except ConnectionError:
             # A kept connection that the server has closed meanwhile: once more, on a fresh one.
             connection.close()
             connection.request("POST", self._path, body, self._headers)
             return connection.getresponse()
+
+
+def _seconds(told: str | None) -> float | None:
+    return float(told) if told is not None and told.isdecimal() else None
+
+
+def _record(text: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _said(told: dict[str, Any], text: bytes) -> str:
+    return str(told.get("error", text.decode(errors="replace")))[:200]
+
+
+def _named(told: dict[str, Any]) -> tuple[int, ...]:
+    """Return the rows that a refusal names, as Assay's gateway does."""
+    rows = told.get("rows")
+    places = [r.get("row") for r in rows if isinstance(r, dict)] if isinstance(rows, list) else []
+    return tuple(p for p in places if isinstance(p, int))

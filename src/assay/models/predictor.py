@@ -28,10 +28,11 @@ class Predictor(Control, package="assay.models"):
     """A model that answers with class probabilities. Adapters implement ``accepts``, ``_wrap`` and ``_probabilities``.
 
     classes: number of classes. budget: counts rows asked (``queries``) and refuses beyond its limit.
-    calls: number of calls to the model. batch: most rows in one call (None: all at once).
+    calls: number of calls to the model. address: URL of a live one. batch: most rows in one call (None: all at once).
     """
 
     differentiable: ClassVar[bool] = False
+    address: str = ""
 
     def __init__(self, classes: int, *, budget: Budget | None = None, batch: int | None = None) -> None:
         self.classes = classes

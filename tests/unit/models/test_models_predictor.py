@@ -12,7 +12,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from assay.core.errors import BudgetError, DataError, FormatError, MissingError, Refused, SettingError, UnsupportedError
+from assay.core.errors import (
+    BudgetError,
+    DataError,
+    FormatError,
+    MissingError,
+    Refused,
+    RowsRefused,
+    SettingError,
+    UnsupportedError,
+)
 from assay.models.predictor import predictor
 
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -108,12 +117,19 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self):
         rows = np.array(json.loads(self.rfile.read(int(self.headers["content-length"])))["inputs"][0]["data"])
-        status = {"good": 200, "labels": 200, "slow": 429}.get(self.headers.get("x-api-key", ""), 401)
-        name = "label" if self.headers.get("x-api-key") == "labels" else "probabilities"
+        key = self.headers.get("x-api-key", "")
+        status = {"good": 200, "labels": 200, "slow": 429, "outlier": 422}.get(key, 401)
+        if key == "small":
+            status = 413 if len(rows) > 3 else 200
+        name = "label" if key == "labels" else "probabilities"
         values = MODEL.predict(rows) if name == "label" else MODEL.predict_proba(rows)
-        body = json.dumps({"outputs": [{"name": name, "data": values.reshape(-1).tolist()}]}).encode()
+        answer = {"outputs": [{"name": name, "data": values.reshape(-1).tolist()}]}
+        refusal = {"error": "1 of 2 rows are refused", "reason": "outlier", "rows": [{"row": 1, "reasons": ["far"]}]}
+        body = json.dumps(answer if status == 200 else refusal).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
+        if status == 429:
+            self.send_header("retry-after", "7")
         self.end_headers()
         self.wfile.write(body)
 
@@ -131,7 +147,7 @@ def url():
     server.server_close()
 
 
-@pytest.mark.parametrize("key", ["good", "labels"])
+@pytest.mark.parametrize("key", ["good", "labels", "small"])
 def test_an_endpoint_answers(url, key):
     asked = predictor(url, classes=2, key=key)
     assert (asked.labels(X) == MODEL.predict(X)).all()
@@ -144,6 +160,19 @@ def test_an_endpoint_that_refuses_is_an_error(url, key, error):
     with pytest.raises(error):
         asked.labels(X[:2])
     asked.close()
+
+
+def test_an_endpoint_says_which_rows_it_refuses_and_when_to_come_back(url):
+    asked = predictor(url, classes=2, key="outlier")
+    with pytest.raises(RowsRefused, match=r"422: 1 of 2 rows are refused\)$") as refused:
+        asked.labels(X[:2])
+    asked.close()
+    assert refused.value.rows == (1,)
+    asked = predictor(url, classes=2, key="slow")
+    with pytest.raises(BudgetError) as spent:
+        asked.labels(X[:2])
+    asked.close()
+    assert spent.value.wait == 7.0
 
 
 def test_an_endpoint_that_is_down_is_missing():

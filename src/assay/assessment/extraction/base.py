@@ -21,6 +21,7 @@ from assay.core.discovery import Control
 from assay.core.errors import DataError, Refused
 from assay.core.measure import Measure
 from assay.core.settings import OneOf, check_settings
+from assay.models.guarded import answered
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ SHOWN = {
 }
 
 _BLOCK = 50
+_GIVEN_UP = 200
 _Z = 1.959963984540054
 
 
@@ -87,7 +89,7 @@ def shown(answers: Array, policy: str) -> Array:
 class Purse:
     """What an attacker may ask, has asked and was answered. limit: most rows; policy: what answers show.
 
-    refused: the model has said no, and says nothing more. notes: what an attack learnt, as (rows asked by then, note).
+    refused: the model has said no, and says nothing more. notes: what an attack learnt, as (rows answered by then, note).
     """
 
     def __init__(self, predictor: Predictor, limit: int, shape: tuple[int, ...], policy: str) -> None:
@@ -98,28 +100,42 @@ class Purse:
         self._predictor, self._shape, self._policy = predictor, shape, policy
         self._rows: list[Array] = []
         self._answers: list[Array] = []
-        self._asked = 0
+        self._asked = self._in_vain = 0
 
     @property
     def left(self) -> int:
         """Rows that may still be asked."""
         return 0 if self.refused else self.limit - self._asked
 
+    @property
+    def answered(self) -> int:
+        """Rows that were answered."""
+        return sum(map(len, self._answers))
+
     def ask(self, rows: Array) -> Array:
-        """Return what is shown of the answers to rows (m, d), for as many of them as were answered, (k, c)."""
+        """Return what is shown of the answers to rows (m, d), for as many of them as were asked, (k, c).
+
+        NaN for rows that a guard refuses for what they hold; they are paid for. The model has said no when it has
+        refused 200 rows on end.
+        """
         rows = rows[: self.left]
         shares = []
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             try:
-                answer = _finite(self._predictor.probabilities(block.reshape(-1, *self._shape)))
+                answer, got = answered(self._predictor, block.reshape(-1, *self._shape))
             except Refused:
                 self.refused = True
                 break
-            shares.append(shown(answer, self._policy))
-            self._rows.append(block)
-            self._answers.append(shares[-1])
+            answer[got] = shown(_finite(answer[got]), self._policy)
+            shares.append(answer)
+            self._rows.append(block[got])
+            self._answers.append(answer[got])
             self._asked += len(block)
+            self._in_vain = 0 if got.any() else self._in_vain + len(block)
+            if self._in_vain >= _GIVEN_UP:
+                self.refused = True
+                break
         return np.concatenate([np.empty((0, self._predictor.classes)), *shares])
 
     def transcript(self) -> tuple[Array, Array]:
@@ -208,12 +224,14 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
         region: Region,
         *,
         seed: int,
+        said: Array | None = None,
     ) -> ExtractionResult:
         """Copy the model at each budget and compare the copies with it on ``holdout`` (n, ...), which nobody asks for.
 
         pool (m, ...): unlabelled rows of the model's distribution. holdout_labels (n,): true classes, or None.
-        When the model refuses, the attack ends and the copy from what was answered is judged. The auditor's own
-        look at ``holdout`` is not counted. Raises DataError, and Refused when that look is refused.
+        said (n, c): what the model answers to ``holdout``, where that is known already; the auditor's own look is not
+        counted. When the model refuses, the attack ends and the copy from what was answered is judged.
+        Raises DataError, and Refused when the auditor's look is refused.
         """
         shape = np.shape(holdout)
         if len(shape) < 2 or shape[0] == 0 or np.shape(pool)[1:] != shape[1:]:
@@ -222,7 +240,7 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
         own = np.array(pool, dtype=np.float64).reshape(len(pool), flat.shape[1])
         if region.width != flat.shape[1]:
             raise DataError(f"rows have {flat.shape[1]} values each and the region describes {region.width}")
-        truth = _finite(predictor.limited(None).probabilities(np.asarray(holdout)))
+        truth = _finite(predictor.limited(None).probabilities(np.asarray(holdout)) if said is None else said)
         judge = self._judge(truth, holdout_labels, seed)
         purse = Purse(predictor, self.budgets[-1], shape[1:], self.answers)
         self.explore(purse, own, region, stream(seed, self.name, "rows"))
@@ -250,10 +268,10 @@ class ExtractionAttack(Control, package="assay.assessment.extraction", technique
         most = int(np.bincount(judge.said).max())
         measures = [judge.share("extraction.fidelity_floor", most, 0)]
         figures: list[Figure] = []
-        for q, hit, answered in zip(queries.tolist(), hits, copies, strict=True):
+        for q, hit, told in zip(queries.tolist(), hits, copies, strict=True):
             measures.append(judge.share(f"extraction.fidelity@q{q},{self.title}", hit, q))
             if judge.labels is not None and judge.model is not None:
-                figures.append(area(answered, judge.labels))
+                figures.append(area(told, judge.labels))
                 measures += judge.ranked(f"q{q},{self.title}", figures[-1], judge.model, q)
         fidelity = np.array(hits, dtype=np.float64) / n
         auc = np.array([f.value for f in figures]) if judge.labels is not None else None

@@ -70,7 +70,8 @@ class Knockoff(
             if len(answers) < len(chosen):
                 return
             free[chosen] = False
-            reward = _reward(answers, guess)
+            got = ~np.isnan(answers).any(axis=1)
+            reward = _reward(answers[got], guess[got] if guess is not None else None) if got.any() else 0.0
             usual += _RATE * (reward - usual)
             liking[group] += _RATE * (reward - usual)
 

@@ -67,25 +67,28 @@ class PathFinding(
                 continue
             found = self._leaf(purse, point, low, high, region.whole | region.category)
             if found is None:
-                return
+                continue
             leaves.append(found[0])
-            purse.notes.append((purse.limit - purse.left, found[0]))
+            purse.notes.append((purse.answered, found[0]))
             queue.extend(found[1])
 
     def _leaf(
         self, purse: Purse, point: Array, low: Array, high: Array, whole: NDArray[np.bool_]
     ) -> tuple[Leaf, list[Array]] | None:
-        """Return the leaf around a point, and points beyond its walls; None when the budget ends before it is known."""
+        """Return the leaf around a point, and points beyond its walls; None when it cannot be known.
+
+        The budget ends, or a guard refuses the point. Where a guard refuses, the leaf ends.
+        """
         d = len(point)
         ends = np.concatenate([low, high])
         column = np.tile(np.arange(d), 2)
         far = np.tile(point, (2 * d, 1))
         far[np.arange(2 * d), column] = ends
         answers = purse.ask(np.vstack([point, far]))
-        if len(answers) < 2 * d + 1:
+        if len(answers) < 2 * d + 1 or np.isnan(answers[0]).any():
             return None
         answer = answers[0]
-        walls = np.flatnonzero(np.abs(answers[1:] - answer).max(axis=1) > _SAME)
+        walls = np.flatnonzero(~(np.abs(answers[1:] - answer).max(axis=1) <= _SAME))
         inside, outside = np.tile(point, 2)[walls], ends[walls]
         gap = np.where(whole[column[walls]], 1.0, self.precision * (high - low)[column[walls]])
         while (wide := np.flatnonzero(np.abs(outside - inside) > gap * (1 + 1e-9))).size:

@@ -8,11 +8,13 @@ import numpy as np
 
 from assay.assessment.goals.base import Goal, Seen
 from assay.assessment.inversion.attribute import infer_attribute
+from assay.assessment.reach import is_live
 from assay.contract.contract import Kind
 from assay.core.clock import stream
 from assay.core.errors import AssayError
 from assay.core.evidence import NotChecked
 from assay.core.finding import Finding, Severity
+from assay.models.guarded import Guarded
 
 if TYPE_CHECKING:
     from assay.assessment.case import Case
@@ -46,7 +48,8 @@ class Attribute(Goal, name="attribute", techniques=("AML.T0024.001",)):
         findings: list[Finding] = []
         missing: list[NotChecked] = []
         for place, feature in wanted:
-            target = case.predictor.limited(None)
+            # Where a guard refuses a value, no class is likelier than another.
+            target = (Guarded(case.predictor, None) if is_live(case.predictor) else case.predictor).limited(None)
             mine = case.x_test[own], case.y_test[own]
             try:
                 found = infer_attribute(

@@ -21,8 +21,13 @@ from assay.models.accounts import Accounts
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from assay.assessment.case import Case
     from assay.assessment.extraction.base import ExtractionResult
+
+    Array = NDArray[np.float64]
+    Rows = NDArray[np.intp]
 
 _FEWEST = 40
 _ENOUGH = 0.95
@@ -42,8 +47,10 @@ class Extraction(Goal, name="extraction", techniques=("AML.T0024.002", "AML.T000
             raise DataError(f"{n} test rows are too few to split between thief and judge", remedy=f"Give {_FEWEST}")
         order = stream(case.seed, "extraction", "split").permutation(n)
         own, judged = order[: n // 2], order[n // 2 :]
+        # Asked once for all thieves: an endpoint may charge for it.
+        said = case.predictor.limited(None).probabilities(case.x_test[judged])
         results = {
-            attack.title: _steal(case, attack, own, judged)
+            attack.title: _steal(case, attack, own, judged, said)
             for attack in _attacks(case.profile.name, case.profile.thief_queries)
         }
         thief = results["thief"]
@@ -51,7 +58,7 @@ class Extraction(Goal, name="extraction", techniques=("AML.T0024.002", "AML.T000
         measures = [floor, *(m for r in results.values() for m in r.measures if m.name != floor.name)]
         curves = [thief.curve, _by_policy(results, floor.estimate)]
         if isinstance(case.predictor, Accounts) and len(case.predictor) > 1:
-            more, drawn = _by_accounts(case, case.predictor, own, judged)
+            more, drawn = _by_accounts(case, case.predictor, own, judged, said)
             measures += more
             curves.append(drawn)
         return Seen(
@@ -78,13 +85,14 @@ def _attacks(profile: str, budgets: tuple[int, ...]) -> list[ExtractionAttack]:
 def _steal(
     case: Case,
     attack: ExtractionAttack,
-    own: np.ndarray[tuple[int], np.dtype[np.intp]],
-    judged: np.ndarray[tuple[int], np.dtype[np.intp]],
+    own: Rows,
+    judged: Rows,
+    said: Array,
     predictor: Accounts | None = None,
 ) -> ExtractionResult:
-    x = case.x_test.reshape(len(case.x_test), -1)
     target = predictor or case.predictor.limited(None)
-    return attack(target, x[own], x[judged], case.y_test[judged], case.region, seed=case.seed)
+    x, y = case.x_test, case.y_test
+    return attack(target, x[own], x[judged], y[judged], case.region, seed=case.seed, said=said)
 
 
 def _queries_to(results: dict[str, ExtractionResult], floor: float) -> list[Measure]:
@@ -111,6 +119,18 @@ def _queries_to(results: dict[str, ExtractionResult], floor: float) -> list[Meas
             )
         )  # fmt: skip
     return found
+
+
+def _accounts_to(ladder: list[int], heights: list[float], like: Measure) -> Measure:
+    enough = [place for place, share in enumerate(heights) if share >= _ENOUGH]
+    name, below, most = f"extraction.accounts_not_enough_for_{_ENOUGH:g}@knockoff", ladder[-1], ladder[-1]
+    if enough:
+        name, most = f"extraction.accounts_to_{_ENOUGH:g}@knockoff", ladder[enough[0]]
+        below = ladder[enough[0] - 1] if enough[0] else 0
+    return Measure(
+        name, most, below, most, ladder[-1], unit="accounts", method="numbers of accounts tried",
+        threat_model=like.threat_model, seed=like.seed,
+    )  # fmt: skip
 
 
 def _meaningless(floor: Measure) -> tuple[Finding, ...]:
@@ -140,15 +160,16 @@ def _by_policy(results: dict[str, ExtractionResult], floor: float) -> Curve:
 def _by_accounts(
     case: Case,
     accounts: Accounts,
-    own: np.ndarray[tuple[int], np.dtype[np.intp]],
-    judged: np.ndarray[tuple[int], np.dtype[np.intp]],
+    own: Rows,
+    judged: Rows,
+    said: Array,
 ) -> tuple[list[Measure], Curve]:
-    """Return the fidelity that 1, 2, 4, ... accounts reach together, each until it is refused."""
+    """Return the fidelity that 1, 2, 4, ... accounts reach together, and how many of them reach 95 %, or do not."""
     ladder = sorted({2**i for i in range(len(accounts).bit_length()) if 2**i < len(accounts)} | {len(accounts)})
     attack = Knockoff(budgets=case.profile.thief_queries[-1:])
     measures, heights, bounds = [], [], []
     for count in ladder:
-        result = _steal(case, attack, own, judged, accounts.first(count))
+        result = _steal(case, attack, own, judged, said, accounts.first(count))
         share = float(result.fidelity[-1]) if result.fidelity.size else 0.0
         got = int(result.queries[-1]) if result.queries.size else 0
         low, high = clopper_pearson(round(share * len(judged)), len(judged))
@@ -161,6 +182,7 @@ def _by_accounts(
                 queries=got,
             )
         )  # fmt: skip
+    measures.append(_accounts_to(ladder, heights, measures[0]))
     low_side, high_side = np.array(bounds).T
     line = Series("fidelity", np.array(ladder, dtype=np.float64), np.array(heights), low_side, high_side)
     return measures, Curve(

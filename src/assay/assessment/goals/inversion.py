@@ -9,9 +9,11 @@ import numpy as np
 from assay.assessment.exhibits import Gallery
 from assay.assessment.goals.base import Goal, Seen
 from assay.assessment.inversion.base import InversionAttack
+from assay.assessment.reach import is_live
 from assay.core.discovery import discover
 from assay.core.errors import UnsupportedError
 from assay.core.finding import Finding, Severity
+from assay.models.guarded import Guarded
 
 if TYPE_CHECKING:
     from assay.assessment.case import Case
@@ -31,6 +33,8 @@ class Inversion(Goal, name="inversion", techniques=("AML.T0024.001",)):
     def look(self, case: Case) -> Seen:
         """Return the similarity of each class's picture to the training data, and the pictures of image models."""
         shape = case.x_train.shape[1:]
+        # Where a guard refuses, no class is likelier than another.
+        target = Guarded(case.predictor, None) if is_live(case.predictor) else case.predictor
         measures: list[Measure] = []
         shown: list[Exhibit] = []
         findings: list[Finding] = []
@@ -38,7 +42,7 @@ class Inversion(Goal, name="inversion", techniques=("AML.T0024.001",)):
         for name, kind in discover(InversionAttack).items():
             attack = kind()
             try:
-                found = attack(case.predictor.limited(None), case.region, shape, seed=case.seed)
+                found = attack(target.limited(None), case.region, shape, seed=case.seed)
             except UnsupportedError:
                 continue
             made, _ = found.measures(

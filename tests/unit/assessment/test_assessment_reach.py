@@ -1,0 +1,152 @@
+"""Guards refuse rows and not the attack: a thief leaves such rows out, waits where it is told to, and goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+from assay.assessment.assessment import assess
+from assay.assessment.extraction.base import ExtractionAttack
+from assay.contract.region import Region
+from assay.core.discovery import discover
+from assay.core.errors import BudgetError, DataError, Refused, RowsRefused
+from assay.models.accounts import Accounts
+from assay.models.guarded import Guarded, answered
+from assay.models.predictor import predictor
+
+X, Y = make_classification(900, 6, n_informative=4, random_state=0)
+MODEL = LogisticRegression().fit(X, Y)
+REGION = Region.box(X.min(axis=0), X.max(axis=0))
+ATTACKS = discover(ExtractionAttack)
+
+
+class Outlying:
+    """Refuses rows beyond a bound of the first column. named: says which rows they are, at most three of them."""
+
+    def __init__(self, model=MODEL, *, bound=1.5, named=True):
+        self.model, self.bound, self.named = model, bound, named
+
+    def __call__(self, x):
+        bad = np.flatnonzero(np.abs(x[:, 0]) > self.bound)
+        if len(bad):
+            raise RowsRefused("outlier", rows=tuple(bad[:3].tolist()) if self.named else ())
+        return self.model.predict_proba(x)
+
+
+class Bucket:
+    """Answers so many rows, and more of them after each wait."""
+
+    def __init__(self, size, wait=2.0):
+        self.size = self.left = size
+        self.pause = wait
+
+    def __call__(self, x):
+        if len(x) > self.left:
+            raise BudgetError("later", wait=self.pause)
+        self.left -= len(x)
+        return MODEL.predict_proba(x)
+
+
+def live(answer, *, patience=0.0, count=1, sleep=None):
+    accounts = Accounts(
+        [predictor(answer if count == 1 else answer(), classes=2) for _ in range(count)], patience=patience,
+        sleep=sleep or (lambda _: None),
+    )  # fmt: skip
+    accounts.address = "http://model"
+    return accounts
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_rows_that_a_guard_refuses_are_left_out_and_no_others(named):
+    given, got = answered(predictor(Outlying(named=named), classes=2), X)
+    fine = np.abs(X[:, 0]) <= 1.5
+    assert np.array_equal(got, fine)
+    assert np.allclose(given[fine], MODEL.predict_proba(X[fine]))
+    assert np.isnan(given[~fine]).all()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_thief_goes_on_where_rows_are_refused(name):
+    said = MODEL.predict_proba(X[600:])
+    thief = ATTACKS[name](budgets=(60, 240))
+    result = thief(predictor(Outlying(), classes=2), X[:600], X[600:], Y[600:], REGION, seed=0, said=said)
+    assert 60 < result.queries[-1] < 240
+    assert result.refused == 240 - result.queries[-1]
+    assert np.isfinite(result.fidelity).all()
+
+
+def test_a_tree_is_walked_up_to_where_a_guard_refuses():
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, Y)
+    inside = X[np.abs(X[:, 0]) <= 1.5]
+    thief = ATTACKS["path_finding"](budgets=(4000,))
+    result = thief(
+        predictor(Outlying(tree), classes=2), inside[:300], inside[300:], None, REGION, seed=0,
+        said=tree.predict_proba(inside[300:]),
+    )  # fmt: skip
+    assert result.fidelity[-1] > 0.99
+
+
+def test_an_endpoint_that_refuses_every_row_is_given_up():
+    asked = []
+
+    def never(x):
+        asked.append(len(x))
+        raise RowsRefused("all", rows=tuple(range(len(x))))
+
+    thief = ATTACKS["knockoff"](budgets=(1000,))
+    result = thief(
+        predictor(never, classes=2), X[:600], X[600:], Y[600:], REGION, seed=0, said=MODEL.predict_proba(X[600:])
+    )
+    assert result.queries.size == 0
+    assert sum(asked) == 200
+
+
+def test_an_account_that_may_ask_later_waits_as_long_as_its_patience():
+    slept = []
+    accounts = live(bucket := Bucket(100), patience=5.0, sleep=slept.append)
+
+    def refill(seconds):
+        slept.append(seconds)
+        bucket.left = bucket.size
+
+    accounts = live(bucket, patience=5.0, sleep=refill)
+    assert len(accounts.probabilities(X[:300])) == 300
+    assert slept == [2.0, 2.0]
+    with pytest.raises(BudgetError):
+        accounts.probabilities(X[:300])
+
+
+def test_a_refused_row_costs_no_account():
+    accounts = live(Outlying, count=3)
+    with pytest.raises(RowsRefused):
+        accounts.probabilities(X)
+    assert accounts.used == 0
+
+
+def test_accounts_without_a_time_to_come_back_end_the_attack():
+    accounts = live(lambda: Bucket(0, wait=None), count=2, patience=100.0)
+    with pytest.raises(Refused):
+        accounts.probabilities(X[:1])
+
+
+def test_where_a_guard_refuses_no_class_is_likelier():
+    told = Guarded(predictor(Outlying(), classes=2), None).probabilities(X)
+    assert (told[np.abs(X[:, 0]) > 1.5] == 0.5).all()
+
+
+@pytest.mark.parametrize("goal", ["extraction", "inversion", "quality"])
+def test_goals_are_measured_on_the_rows_that_an_endpoint_answers(goal):
+    found = assess(live(Outlying()), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), goals=[goal], region=REGION)
+    refused = found.measure("rows_refused@test")
+    assert refused.estimate == pytest.approx((np.abs(X[450:, 0]) > 1.5).mean())
+    assert [e.control for e in found.evidence] == ["endpoint", goal]
+    assert found.evidence[1].measures and not found.evidence[1].not_checked
+    assert found.evidence[0].subjects[0].name == "answers of http://model"
+
+
+def test_an_endpoint_that_answers_nothing_is_one_line():
+    with pytest.raises(DataError, match="none of 450 test rows"):
+        assess(live(Outlying(bound=0.0)), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), region=REGION)
