@@ -147,9 +147,11 @@ def audit_evidence(
             missing = (NotChecked(what, error.message, error.remedy or "Audit by hand, or give the audit more time"),)
     if missing:
         return Evidence("privacy.audit", subjects, clock(), techniques=("AML.T0024.000",), not_checked=missing)
-    claimed = measures_of_claim(claim, 0)[0].high
+    from assay.training.private.claim import trained_epsilon
+
+    claimed = trained_epsilon(claim)
     if abs(found.claimed - claimed) > _SAME * claimed:
-        why = f"its training claims epsilon {found.claimed:.4g} where the model claims {claimed:.4g}"
+        why = f"its training claims epsilon {found.claimed:.4g} where the model's own claims {claimed:.4g}"
         remedy = "Give the rate and the number of rows as numbers, so that canaries do not change them"
         missing = (NotChecked("the settings of the model itself", why, remedy),)
     return replace(found.evidence(subjects, clock()), not_checked=missing)
@@ -173,11 +175,6 @@ def claimed_measures(trained: Trained) -> tuple[Measure, ...]:
     """Return the claimed epsilon as measures, none for another estimator. Raises FormatError for a broken statement."""
     if "privacy" not in trained.summary:
         return ()
-    return measures_of_claim(trained.summary["privacy"], int(str(trained.summary.get("rows", 0))))
-
-
-def measures_of_claim(claim: object, rows: int) -> tuple[Measure, ...]:
-    """Return the claimed epsilon of a privacy statement as measures. Raises FormatError for a broken statement."""
     from assay.training.private.claim import measures_of
 
-    return measures_of(claim, rows)
+    return measures_of(trained.summary["privacy"], int(str(trained.summary.get("rows", 0))))

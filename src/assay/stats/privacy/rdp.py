@@ -33,16 +33,28 @@ def divergences(event: Event) -> Array:
     raise UnsupportedError(f"there is no Renyi divergence of {event}", remedy="Use the privacy-loss bracket")
 
 
+def renyi(events: Events) -> Array:
+    """Return the Renyi divergence of all the events together at each of ``ORDERS``."""
+    return np.asarray(sum((count * divergences(event) for event, count in events), start=np.zeros(len(ORDERS))))
+
+
 def rdp_epsilon(events: Events, delta: float) -> float:
     """Return an epsilon that the events do not exceed at ``delta``, by way of Renyi divergences.
 
-    Conversion: Canonne, Kamath & Steinke 2020, Proposition 12. Raises SettingError for a delta outside (0, 1).
+    Raises SettingError for a delta outside (0, 1).
+    """
+    return epsilon_of(renyi(events), delta)
+
+
+def epsilon_of(curve: Array, delta: float) -> float:
+    """Return an epsilon that holds at ``delta`` for Renyi divergences at ``ORDERS``.
+
+    Canonne, Kamath & Steinke 2020, Proposition 12. Raises SettingError for a delta outside (0, 1).
     """
     if not 0 < delta < 1:
         raise SettingError(f"delta cannot be {delta!r}", remedy="Give a number in (0, 1)")
-    total = sum((count * divergences(event) for event, count in events), start=np.zeros(len(ORDERS)))
     orders = np.array(ORDERS, float)
-    found = total + np.log1p(-1 / orders) - (np.log(delta) + np.log(orders)) / (orders - 1)
+    found = curve + np.log1p(-1 / orders) - (np.log(delta) + np.log(orders)) / (orders - 1)
     return max(0.0, float(found.min()))
 
 

@@ -82,6 +82,16 @@ def measures_of(statement: object, n: int) -> tuple[Measure, ...]:
     return (said if holds else said.voided(why),)
 
 
+def trained_epsilon(statement: object) -> float:
+    """Return the epsilon of one training, which an audit is held against; of a search it is less than what it claims.
+
+    Raises FormatError for what is no privacy statement.
+    """
+    claimed = measures_of(statement, 0)[0].high
+    own = statement.get("epsilon_trained") if isinstance(statement, Mapping) else None
+    return float(own) if isinstance(own, (int, float)) and 0 <= own <= claimed else claimed
+
+
 def claim(
     events: Events,
     delta: float,
