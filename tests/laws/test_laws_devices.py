@@ -133,13 +133,14 @@ def test_clipped_sums_are_those_of_torch_func_on_the_cpu(device, kind, clip):
 @on_devices
 @pytest.mark.parametrize("kind", ["perceptron", "convolutional", "tied"])
 @pytest.mark.parametrize("there", [False, True], ids=["rows-here", "rows-there"])
-def test_training_goes_the_same_way(device, kind, there):
+@pytest.mark.parametrize("clip", [Flat(0.5), PerLayer(0.5)], ids=["flat", "per-layer"])
+def test_training_goes_the_same_way(device, kind, there, clip):
     """Hardly any noise, and every row in every step: what is left is arithmetic."""
     x, y = data(kind)
     made = []
     for place in ("cpu", device):
         fit = PrivateTrainer(
-            network(kind).to(place), rows=40, steps=5, rate=1.0, sigma=1e-6, clip=Adaptive(0.5), seed=1,
+            network(kind).to(place), rows=40, steps=5, rate=1.0, sigma=1e-6, clip=clip, seed=1,
             optimizer=lambda held: torch.optim.SGD(held, 0.5, momentum=0.9),
         )  # fmt: skip
         made.append(fit.fit(x.to(place) if there else x, y.to(place) if there else y))
@@ -150,12 +151,13 @@ def test_training_goes_the_same_way(device, kind, there):
 
 @on_devices
 def test_the_noise_of_a_step_is_of_its_size_and_never_the_same(device):
+    """So much of it that what 40 rows can add is lost in it."""
     seen = []
     module = network("perceptron").to(device)
     x = torch.zeros(40, 64)
-    trainer = PrivateTrainer(module, rows=40, steps=60, rate=0.5, sigma=3.0, clip=Flat(1e-6))
+    trainer = PrivateTrainer(module, rows=40, steps=60, rate=0.5, sigma=100.0, clip=Flat(1e-4))
     trainer.fit(x, torch.zeros(40, dtype=torch.long), observer=seen.append)
-    noise = np.stack([step.released for step in seen]) / 3e-6
+    noise = np.stack([step.released for step in seen]) / 1e-2
     assert noise.dtype == np.float32
     assert kstest(noise.ravel()[:60_000], "norm").pvalue > 1e-4
     assert abs(noise.std() - 1) < 0.01
@@ -202,6 +204,17 @@ def test_a_step_copies_nothing_from_the_device(kind):
     module = network(kind).to("meta")
     PrivateTrainer(module, rows=40, steps=3, rate=0.5, sigma=1.0).fit(x, y)
     assert {p.device.type for p in module.parameters()} == {"meta"}
+
+
+@on_devices
+def test_a_moving_bound_moves_there(device):
+    x, y = data("perceptron")
+    seen = []
+    fit = PrivateTrainer(
+        network("perceptron").to(device), rows=40, steps=5, rate=0.5, sigma=1.0, clip=Adaptive(0.5)
+    ).fit
+    fit(x, y, observer=seen.append)
+    assert len({step.bound for step in seen}) > 2
 
 
 @on_devices

@@ -26,6 +26,7 @@ from assay.training.private.noise import Noise
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
 from assay.training.private.scaling import Scaling, refuse_learnt_scaler
 from assay.training.private.torch_gradients import Gradients
+from assay.training.private.torch_layers import windows
 from assay.training.private.torch_trainer import PrivateTrainer
 
 
@@ -166,6 +167,23 @@ def test_torch_sums_equal_those_of_torch_func(name, clip):
     assert torch.allclose(squares.sum(1), others.sum(1), rtol=1e-5)
     assert max(float((total[n] - other[n]).abs().max()) for n in other) <= 1e-6
     assert all(p.requires_grad and p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel", "stride", "dilation", "padding"),
+    [
+        (4, 1, (3, 2), (2, 1), (1, 2), (1, 0)),
+        (6, 3, (2, 2), (1, 2), (2, 1), (0, 1)),
+        (1, 1, (8, 8), (2, 2), (1, 1), (3, 3)),
+    ],
+)
+def test_windows_are_what_is_unfolded(channels, groups, kernel, stride, dilation, padding):
+    x = torch.randn(5, channels, 13, 12)
+    flat = functional.unfold(x, kernel, dilation, padding, stride)
+    weight = torch.zeros(groups, channels // groups, *kernel)
+    size = functional.conv2d(x, weight, None, stride, padding, dilation, groups).shape[2:]
+    want = flat.reshape(5, groups, -1, flat.shape[-1]).transpose(2, 3)
+    assert torch.equal(want, windows(x, groups, kernel, stride, dilation, padding, size))
 
 
 def test_closed_forms_asked_for_where_there_are_none():

@@ -65,10 +65,13 @@ class Ground:
         self.truth = self.white.hot(oracle.y[live])
         self.wanted = None if oracle.targets is None else self.white.hot(oracle.targets[live])
         self._goal = self.white.index(oracle.y[live] if oracle.targets is None else oracle.targets[live])
+        self._all = np.arange(len(live))
         self._asked: tuple[Index, Any] | None = None
 
     def there(self, at: Index) -> Any:
         """Return positions as indices on the model's device; the same array, asked again, is not copied again."""
+        if at is self._all:
+            return slice(None)
         if self._asked is None or self._asked[0] is not at:
             self._asked = (at, self.white.index(at))
         return self._asked[1]
@@ -84,14 +87,14 @@ class Ground:
 
     def everyone(self) -> Index:
         """Return the positions of all samples, (k,)."""
-        return np.arange(len(self.live))
+        return self._all
 
     def payable(self, at: Index, *, spare: int = 1) -> Index:
         """Return which positions may ask once more, all of a sample at once, and keep ``spare`` queries to confirm."""
         owner = self.live[at]
         asking = np.bincount(owner, minlength=len(self.oracle.spent))[owner]
-        paying: Index = at[self.oracle.left[owner] >= asking + spare]
-        return paying
+        paying: Flags = self.oracle.left[owner] >= asking + spare
+        return at if paying.all() else at[paying]
 
     def rows(self, delta: Any, at: Index) -> Any:
         """Return feasible rows (m, d) at displacements from the samples at positions ``at`` (m,)."""
@@ -167,6 +170,7 @@ class Ground:
         for name in ("live", "x0", "low", "high", "free", "truth", "_least", "_most", "_row_low", "_row_high", "_goal"):
             setattr(other, name, getattr(self, name)[at])
         other.wanted = None if self.wanted is None else self.wanted[at]
+        other._all = np.arange(len(at))
         return other
 
     def aimed(self, wanted: Index) -> Ground:

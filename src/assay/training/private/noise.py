@@ -23,6 +23,7 @@ FROM_SYSTEM = "operating system"
 FROM_SEED = "seed"
 # Numbers made at once: few enough to stay in the processor's cache.
 BLOCK = 1 << 14
+_ZEROS = bytes(1 << 16)
 
 
 class Noise:
@@ -74,10 +75,16 @@ class Noise:
 
     def words(self, count: int, kind: type[Any]) -> NDArray[Any]:
         """Return whole numbers (count,) of a type of numpy, every bit of them a fair coin; the array is the caller's."""
-        size = count * np.dtype(kind).itemsize
-        held = bytearray(size + 15)  # older versions of cryptography ask for room for one more block
-        self._cipher.update_into(bytes(size), held)
-        return np.frombuffer(held, kind, count)
+        out = np.empty(count, kind)
+        self.fill(out)
+        return out
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Write fair coins to all bits of a contiguous array."""
+        held, zeros = out.view(np.uint8), memoryview(_ZEROS)
+        for start in range(0, len(held), len(zeros)):
+            part = held[start : start + len(zeros)]
+            self._cipher.update_into(zeros[: len(part)], part.data)
 
 
 def _key(seed: int, name: str) -> bytes:

@@ -17,10 +17,10 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Pair: TypeAlias = tuple[Tensor, Tensor]
+    Pair: TypeAlias = tuple[int, ...]
 
 # What an entry of a per-row gradient costs to write and read again, in multiplications.
-_TOUCHED = 8
+_TOUCHED = {"cpu": 8, "cuda": 64}
 
 KNOWN: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, nn.LayerNorm, nn.GroupNorm)
 
@@ -98,35 +98,56 @@ def _linear(layer: nn.Linear, into: Tensor, back: Tensor) -> Grads:
 
 def _convolution(layer: nn.Conv1d | nn.Conv2d, into: Tensor, back: Tensor) -> Grads:
     """Unfolded, a convolution is a dense layer on every position, with one weight for all."""
+    kernel, stride, dilation, padding = (
+        tuple(getattr(layer, name)) for name in ("kernel_size", "stride", "dilation", "padding")
+    )
     if isinstance(layer, nn.Conv1d):
         into, back = into[:, :, None], back[:, :, None]
-        options: dict[str, Any] = {name: (0 if name == "padding" else 1, int(getattr(layer, name)[0])) for name in
-                                   ("dilation", "padding", "stride")}  # fmt: skip
-        patches = functional.unfold(into, (1, layer.kernel_size[0]), **options)
+        kernel, stride, dilation, padding = (1, *kernel), (1, *stride), (1, *dilation), (0, *padding)
+    size, groups = back.shape[2:], layer.groups
+    grouped = back.reshape(len(back), groups, -1, size[0] * size[1]).transpose(2, 3)
+    if into.is_cuda:
+        patches = windows(into, groups, kernel, stride, dilation, padding, size)
     else:
-        patches = functional.unfold(into, layer.kernel_size, layer.dilation, _numbers(layer.padding), layer.stride)
-    groups, back = layer.groups, back.flatten(2)
-    patches = patches.reshape(len(patches), groups, -1, patches.shape[-1])
-    grouped = back.reshape(len(back), groups, -1, back.shape[-1])
-    return _places(layer, patches.transpose(2, 3), grouped.transpose(2, 3), bias=layer.bias is not None)
+        patches = functional.unfold(into, kernel, dilation, padding, stride)
+        patches = patches.reshape(len(into), groups, -1, patches.shape[-1]).transpose(2, 3)
+    return _places(layer, patches, grouped, bias=layer.bias is not None)
+
+
+def windows(
+    into: Tensor, groups: int, kernel: Pair, stride: Pair, dilation: Pair, padding: Pair, size: tuple[int, ...]
+) -> Tensor:
+    """What ``functional.unfold`` gives, as (n, groups, t, i): in one copy, where that goes row by row on a GPU."""
+    padded = functional.pad(into, (padding[1], padding[1], padding[0], padding[0])).contiguous()
+    rows, channels, down, across = padded.stride()
+    each = into.shape[1] // groups
+    held = padded.as_strided(
+        (len(into), groups, size[0], size[1], each, kernel[0], kernel[1]),
+        (
+            rows,
+            each * channels,
+            stride[0] * down,
+            stride[1] * across,
+            channels,
+            dilation[0] * down,
+            dilation[1] * across,
+        ),
+    )
+    return held.reshape(len(into), groups, size[0] * size[1], -1)
 
 
 def _places(layer: nn.Module, into: Tensor, back: Tensor, *, bias: bool) -> Grads:
     """A dense layer on every position: into (n, groups, t, i), back (n, groups, t, o)."""
     positions, inner, outer = into.shape[2], into.shape[3], back.shape[3]
     ones = back.sum(2).flatten(1) if bias else None
-    if positions * positions * (inner + outer) > _TOUCHED * inner * outer:
+    touched = _TOUCHED["cuda" if into.is_cuda else "cpu"]
+    if positions * positions * (inner + outer) > touched * inner * outer:
         return _rows(layer, torch.matmul(back.transpose(2, 3), into).flatten(1, 2), ones)
     pairs = torch.matmul(into, into.transpose(2, 3)) * torch.matmul(back, back.transpose(2, 3))
     squares = pairs.sum((1, 2, 3))
     if ones is not None:
         squares = squares + ones.square().sum(1)
     return Grads(layer, squares.clamp_min(0.0), "places", (into, back))
-
-
-def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
-    assert not isinstance(padding, str)  # ``_plain`` has seen to it
-    return padding
 
 
 def _embedding(layer: nn.Embedding, index: Tensor, back: Tensor) -> Grads:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from assay.training.private.noise import BLOCK, Noise
@@ -44,7 +43,14 @@ def box_muller(noise: Noise, count: int, device: torch.device) -> Tensor:
     """Return standard normal numbers (count,), float32, from the cipher's bits: as ``Noise.normal``, on ``device``."""
     half = (count + 1) // 2
     # torch has few operations on unsigned numbers: the sign of the first is masked, that of an angle does not matter.
-    bits = torch.from_numpy(noise.words(half, np.int64)).to(device).bitwise_right_shift_(11).bitwise_and_(2**53 - 1)
+    bits = _words(noise, half, torch.int64, device).bitwise_right_shift_(11).bitwise_and_(2**53 - 1)
     radius = bits.double().add_(0.5).mul_(2.0**-53).log_().mul_(-2.0).sqrt_().float()
-    turn = torch.from_numpy(noise.words(half, np.int32)).to(device).float().mul_(2 * math.pi * 2.0**-32)
+    turn = _words(noise, half, torch.int32, device).float().mul_(2 * math.pi * 2.0**-32)
     return torch.cat([radius * turn.cos(), radius * turn.sin()])[:count]
+
+
+def _words(noise: Noise, count: int, kind: torch.dtype, device: torch.device) -> Tensor:
+    """Return bits of the cipher as whole numbers (count,) on a device; the copy to a GPU does not hold up the caller."""
+    held = torch.empty(count, dtype=kind, pin_memory=device.type == "cuda")
+    noise.fill(held.numpy())
+    return held.to(device, non_blocking=True)

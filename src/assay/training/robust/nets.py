@@ -21,7 +21,8 @@ class Standardise(torch.nn.BatchNorm1d):
     """Takes each value of rows (n, d) to mean 0 and deviation 1 by fixed figures, whatever mode the network is in."""
 
     def __init__(self, mean: NDArray[np.floating], deviation: NDArray[np.floating]) -> None:
-        super().__init__(len(mean), affine=False, eps=0.0)
+        # torch asks for a positive addition to the variance: one that float32 does not see beside a real one.
+        super().__init__(len(mean), affine=False, eps=1e-12)
         self.running_mean = torch.as_tensor(mean, dtype=torch.float32)
         self.running_var = torch.as_tensor(deviation, dtype=torch.float32) ** 2
         self.eval()
