@@ -136,7 +136,8 @@ class PrivateSearch(PrivateClassifier):
     @property
     def rows(self) -> int | None:
         """The number of rows that the estimator declares as public."""
-        return self._base().rows
+        rows: int | None = self._base().rows
+        return rows
 
     def _base(self) -> PrivateClassifier:
         base = DPLogisticRegression() if self.estimator is None else self.estimator
