@@ -258,14 +258,15 @@ def _stays(plain: PrivateVotes, trial: _Trial) -> bool:
     """Return whether taking one row, or group, away changes what one model sees and no other."""
     shown = []
     x, y, groups = trial.table(trial.included)
-    less = np.arange(len(x)) != 0 if groups is None else groups != groups[0]
+    gone = len(x) // 2
+    less = np.arange(len(x)) != gone if groups is None else groups != groups[gone]
     for rows in (np.ones(len(x), bool), less):
         seen = _Seen()
         dummy = clone(plain).set_params(base=_Watched(DummyClassifier(), seen), ledger=None)
         dummy.fit(x[rows], y[rows], groups=None if groups is None else groups[rows])
         shown.append(Counter(frozenset(part.items()) for part in seen.parts))
-    gone, new = shown[0] - shown[1], shown[1] - shown[0]
-    return gone.total() <= 1 and new.total() <= 1
+    lost, new = shown[0] - shown[1], shown[1] - shown[0]
+    return lost.total() <= 1 and new.total() <= 1
 
 
 def _refuses(limited: PrivateVotes, queries: Array, seen: _Seen) -> bool:
