@@ -32,7 +32,7 @@ _REACH = 3.0
 class InversionResult:
     """What was drawn. x (c, ...): one sample a class; confidence (c,): the model's for it; queries: rows asked.
 
-    scale (d,): one unit of each value, in which samples are compared.
+    scale (d,): the range of each value, in shares of which samples are compared.
     """
 
     x: Array
@@ -45,7 +45,7 @@ class InversionResult:
     ) -> tuple[tuple[Measure, ...], Array]:
         """Return how like each picture is to the mean of its class in x (n, ...), y (n,), and the similarities (c, c).
 
-        Similarity: Pearson's correlation over the values, in the region's scale and about the mean of all rows.
+        Similarity: Pearson's correlation over the values, in shares of their ranges and about the mean of all rows.
         ``inversion.identified``: the share of pictures that are most like the mean of their own class;
         ``inversion.similarity``: the mean similarity to it. A picture that shows no class gives 1/c and about 0.
         """
@@ -100,7 +100,8 @@ class InversionAttack(Control, package="assay.assessment.inversion", techniques=
         x = self.draw(target, (low + high) / 2.0, low, high, shape, stream(seed, self.name))
         x = np.clip(np.where(region.whole | region.category, np.rint(x), x), low, high)
         shares = predictor.limited(None).probabilities(x.reshape(-1, *shape))
-        return InversionResult(x.reshape(-1, *shape), np.diag(shares).copy(), target.queries, region.scale)
+        span = np.where(high > low, high - low, 1.0)
+        return InversionResult(x.reshape(-1, *shape), np.diag(shares).copy(), target.queries, span)
 
     @abstractmethod
     def draw(

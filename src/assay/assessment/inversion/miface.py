@@ -20,35 +20,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MIFace(InversionAttack, name="miface", techniques=("AML.T0024.001",)):
-    """Descend on one less the class's probability, from the middle of the range; keep the surest sample seen.
+    """Descend on one less the class's probability, from the middle of the range.
 
     Fredrikson, Jha & Ristenpart 2015, algorithm 1, with steps of one length for every class; the auxiliary term is a pull
-    towards the start, which keeps values that say nothing where they were.
+    towards the start, which keeps values that say nothing where they were. Each slope is the mean of those at noisy copies
+    (SmoothGrad, Smilkov et al. 2017), without which a network is sure of something that looks like noise.
     """
 
     threat_model: ClassVar[str] = "white box: knows the weights; knows the ranges and no row"
     max_queries: int = setting(200, Within(2, None), "Hard budget of gradients for each class.")
+    copies: int = setting(2, Within(1, None), "Noisy copies for each slope.")
+    reach: float = setting(0.15, Within(0.0, 1.0), "Spread of the noise, as a share of the range.")
     rate: float = setting(0.1, Within(0.0, None, open_low=True), "Length of a step, as a share of the range.")
-    pull: float = setting(0.01, Within(0.0, None), "Weight of the pull towards the start.")
+    pull: float = setting(0.1, Within(0.0, None), "Weight of the pull towards the start.")
 
     def draw(
         self, predictor: Predictor, start: Array, low: Array, high: Array, shape: tuple[int, ...], chance: np.random.Generator
     ) -> Array:  # fmt: skip
-        """Return the surest samples of each class, (c, d). Raises UnsupportedError for a model without gradients."""
-        del chance
-        classes = predictor.classes
-        span, labels = np.where(high > low, high - low, 1.0), np.arange(classes)
+        """Return a sure sample of each class, (c, d), the mean of the way's last third.
+
+        Raises UnsupportedError for a model without gradients.
+        """
+        classes, span = predictor.classes, np.where(high > low, high - low, 1.0)
+        copies = min(self.copies, self.max_queries)
+        steps = max(1, self.max_queries // copies)
+        labels = np.repeat(np.arange(classes), copies)
         x = np.tile(start, (classes, 1))
-        best, surest = x.copy(), np.full(classes, -np.inf)
-        steps = max(1, self.max_queries // 2)
+        kept, total = np.zeros_like(x), 0
         for turn in range(steps):
-            loss = -np.log(np.clip(np.diag(predictor.probabilities(x.reshape(-1, *shape))), 1e-12, 1.0))
-            value = -loss - self.pull * (((x - start) / span) ** 2).sum(axis=1)
-            better = value > surest
-            best[better], surest[better] = x[better], value[better]
-            slope = predictor.gradient(x.reshape(-1, *shape), labels).reshape(classes, -1) * span
-            slope += 2.0 * self.pull * (x - start) / span
-            length = np.linalg.norm(slope, axis=1, keepdims=True)
+            near = np.repeat(x, copies, axis=0)
+            near = np.clip(near + self.reach * span * chance.standard_normal(near.shape), low, high)
+            slopes = predictor.gradient(near.reshape(-1, *shape), labels).reshape(classes, copies, -1)
+            slope = slopes.mean(axis=1) * span
+            slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12)
+            slope += self.pull * (x - start) / span
             rate = self.rate * (1.0 - turn / steps)
-            x = np.clip(x - rate * np.sqrt(x.shape[1]) * span * slope / np.maximum(length, 1e-12) / 4.0, low, high)
-        return best
+            x = np.clip(x - rate * np.sqrt(x.shape[1]) / 4.0 * span * slope, low, high)
+            if turn >= 2 * steps // 3:
+                kept += x
+                total += 1
+        return kept / max(1, total)

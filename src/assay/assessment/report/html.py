@@ -103,7 +103,11 @@ def _goal_section(question: str, curves: list[tuple[int, Curve]], found: list[Me
 
 def _figure(curve: Curve, key: str) -> Html:
     picture = draw(curve, key) or tag("p", "There are no points to draw.", class_="none")
-    entries = [tag("li", [swatch(n), series.name]) for n, series in enumerate(curve.series) if series.name]
+    entries = [
+        tag("li", [swatch(n, line=len(series.x) != 1), series.name])
+        for n, series in enumerate(curve.series)
+        if series.name
+    ]
     if curve.diagonal:
         guess = Html(
             '<svg class="swatch" viewBox="0 0 30 12" aria-hidden="true"><path d="M1 6h28" fill="none" '

@@ -61,15 +61,20 @@ def draw(curve: Curve, key: str) -> Html:
         return _inline(_render(curve, lines), curve, key)
 
 
-def swatch(position: int) -> Html:
-    """Return the sample of a line for the legend: its colour, dashes and marker."""
-    n = position % COLOURS
-    dashes = f' stroke-dasharray="{_SWATCH_DASHES[n]}"' if _SWATCH_DASHES[n] else ""
+def swatch(position: int, *, line: bool = True) -> Html:
+    """Return the sample of a series for the legend: its colour and marker, and its dashes where it is a line."""
+    n, shape = _look(position)
+    dashes = f' stroke-dasharray="{_SWATCH_DASHES[shape]}"' if _SWATCH_DASHES[shape] else ""
+    drawn = f'<path d="M1 6h28" fill="none" stroke="currentColor" stroke-width="2"{dashes}/>' if line else ""
     return Html(
-        f'<svg class="swatch" viewBox="0 0 30 12" aria-hidden="true" style="color:var(--s{n})">'
-        f'<path d="M1 6h28" fill="none" stroke="currentColor" stroke-width="2"{dashes}/>'
-        f'<g fill="currentColor">{_SWATCHES[n]}</g></svg>'
+        f'<svg class="swatch" viewBox="0 0 30 12" aria-hidden="true" style="color:var(--s{n})">{drawn}'
+        f'<g fill="currentColor">{_SWATCHES[shape]}</g></svg>'
     )
+
+
+def _look(position: int) -> tuple[int, int]:
+    """Return the number of a series' colour, and of its dashes and marker; 36 series look different."""
+    return position % COLOURS, (position + position // COLOURS) % COLOURS
 
 
 def _points(series: Series, curve: Curve) -> tuple[Array, Array, Array, Array]:
@@ -156,8 +161,11 @@ def _line(axes: Any, curve: Curve, line: tuple[Array, Array, Array, Array], n: i
 
     x = np.maximum(line[0], floors[0]) if curve.log_x else line[0]
     y, low, high = (np.maximum(v, floors[1]) if curve.log_y else v for v in line[1:])
-    colour, style, mark = _DRAWN[n % COLOURS], _DASHES[n % COLOURS], _MARKERS[n % COLOURS]
-    if np.isfinite(low).any():
+    tint, shape = _look(n)
+    colour, style, mark = _DRAWN[tint], _DASHES[shape], _MARKERS[shape]
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.6, zorder=2 - 0.01 * n)
+    elif np.isfinite(low).any():
         axes.fill_between(
             x, low, high, where=np.isfinite(low), color=colour, alpha=0.14, linewidth=0, zorder=2 - 0.01 * n
         )
