@@ -51,8 +51,12 @@ class Noise:
         for start in range(0, len(out), BLOCK):
             part = out[start : start + BLOCK]
             half = (len(part) + 1) // 2
-            radius = np.sqrt(-2.0 * np.log(self.uniform(half))).astype(np.float32)
-            turn = self.words(half, np.uint32).astype(np.float32) * np.float32(2 * np.pi * 2.0**-32)
+            size = self.uniform(half)
+            np.multiply(np.log(size, out=size), -2.0, out=size)
+            radius = np.sqrt(size.astype(np.float32))
+            # An angle does not mind the sign that the first bit becomes.
+            turn = self.words(half, np.int32).astype(np.float32)
+            turn *= np.float32(2 * np.pi * 2.0**-32)
             np.multiply(radius, np.cos(turn), out=part[:half])
             np.multiply(radius[: len(part) - half], np.sin(turn[: len(part) - half]), out=part[half:])
         return out.reshape(shape)
@@ -60,7 +64,10 @@ class Noise:
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Return numbers (count,) uniform in (0, 1), of 53 bits."""
         words = self.words(count, np.uint64)
-        return np.asarray(((words >> np.uint64(11)) + 0.5) * 2.0**-53, np.float64)
+        words >>= np.uint64(11)
+        made: NDArray[np.float64] = words + 0.5
+        made *= 2.0**-53
+        return made
 
     def gaps(self, rate: float, count: int) -> NDArray[np.int64]:
         """Return how many fair-by-``rate`` coins are thrown up to and with each next head: (count,), each >= 1."""

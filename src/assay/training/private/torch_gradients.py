@@ -12,11 +12,13 @@ from torch.func import functional_call, grad, vmap
 
 from assay.core.errors import DataError, Refused, UnsupportedError
 from assay.training.private.clipping import Clipping
-from assay.training.private.torch_layers import KNOWN, Grads, closed_form, grads_of
+from assay.training.private.torch_layers import KNOWN, Grads, chain_of, closed_form, grads_of, grads_of_chain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+# No target is left out for being -100, which torch does by default.
+_NO_CLASS = -(2**31)
 Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -66,13 +68,14 @@ def _products_are_rough() -> bool:
 class Gradients:
     """The sum of clipped per-row gradients of ``loss(module(x), y)`` over a batch, on the module's device.
 
-    way: ``auto``, ``closed`` or ``func``. loss: maps outputs (n, ...) and targets (n, ...) to losses (n,). Raises
-    Refused for batch norm and the like, UnsupportedError when ``closed`` is asked for and a layer has no closed form.
+    way: ``auto``, ``closed`` or ``func``. loss: maps outputs (n, ...) and targets (n, ...) to losses (n,), None is the
+    cross-entropy of logits (n, classes). Raises Refused for batch norm and the like, UnsupportedError when ``closed`` is
+    asked for and a layer has no closed form.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, *, way: str = "auto") -> None:
+    def __init__(self, module: nn.Module, loss: Loss | None = None, *, way: str = "auto") -> None:
         check_module(module)
-        self._module, self._loss = module, loss
+        self._module, self._loss, self._slope = module, loss or cross_entropy, _slope if loss is None else None
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         shared = len(self.parameters) != len(
             [1 for _, p in module.named_parameters(remove_duplicate=False) if p.requires_grad]
@@ -82,8 +85,12 @@ class Gradients:
         if way == "closed" and not possible:
             raise UnsupportedError("a layer has no closed form of its per-row gradients", remedy='Use way="auto"')
         self.way = "closed" if possible and way != "func" else "func"
-        self._places = {layer: name for name, layer in module.named_modules() if type(layer) in KNOWN}
-        self._layers = [layer for layer in self._places if any(True for _ in layer.parameters())]
+        self._names = {
+            layer: tuple(f"{place}.{name}" if place else name for name in ("weight", "bias"))
+            for place, layer in module.named_modules()
+            if type(layer) in KNOWN and any(True for _ in layer.parameters())
+        }
+        self._chain = chain_of(module) if self.way == "closed" else None
         self._seen: list[tuple[nn.Module, Tensor, Tensor]] = []
         self._watched = False
 
@@ -107,8 +114,10 @@ class Gradients:
                 part.zero_()
             return total, next(iter(total.values())).new_zeros(0, max(len(total), 1))
         if self.way == "closed":
-            with self.watching():
-                seen = self._walk(x, y)
+            seen = self._along(x, y)
+            if seen is None:
+                with self.watching():
+                    seen = self._walk(x, y)
             if seen is not None:
                 return total, self._combine(seen, clip, bound, total)
             self.way = "func"
@@ -117,11 +126,11 @@ class Gradients:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """See what goes through the layers while the context is open; activations then work out of place."""
-        if self._watched or self.way != "closed":
+        if self._watched or self._chain is not None or self.way != "closed":
             yield
             return
         changing = [m for m in self._module.modules() if getattr(m, "inplace", False)]
-        handles = [layer.register_forward_hook(self._note) for layer in self._layers]
+        handles = [layer.register_forward_hook(self._note) for layer in self._names]
         for m in changing:
             setattr(m, "inplace", False)  # noqa: B010 - the attribute is that of some layers only
         self._watched = True
@@ -136,6 +145,25 @@ class Gradients:
 
     def _note(self, layer: nn.Module, into: tuple[Any, ...], out: Tensor) -> None:
         self._seen.append((layer, into[0], out))
+
+    def _along(self, x: Tensor, y: Tensor) -> list[Grads] | None:
+        """Run along a chain of dense layers and back; None for another module or rows of another shape."""
+        if self._chain is None:
+            return None
+
+        def slope(answers: Tensor) -> Tensor:
+            if self._slope is not None and answers.dim() == 2 and y.dim() == 1:
+                return self._slope(answers, y)
+            entry = answers.detach().requires_grad_()
+            with torch.enable_grad():
+                losses = _checked(self._loss(entry, y), len(x))
+                return torch.autograd.grad(losses, entry, torch.ones_like(losses))[0]
+
+        with torch.no_grad():
+            found = grads_of_chain(self._chain, x, slope)
+        if found is None:
+            self._chain = None  # rows are no plain vectors: layers are watched instead
+        return found
 
     def _walk(self, x: Tensor, y: Tensor) -> list[Grads] | None:
         """Run forwards and backwards once, without gradients of parameters; None when a layer is used twice."""
@@ -153,14 +181,13 @@ class Gradients:
         with torch.no_grad():
             squares = torch.stack([g.squares for g in seen], 1)
             factors = clip.factors(squares, bound)
-            missed = set(total)
+            if len(seen) < len(self._names):
+                for part in total.values():
+                    part.zero_()
+            columns = factors.unbind(1)
             for number, found in enumerate(seen):
-                place = self._places[found.layer]
-                weight, bias = (f"{place}.{name}" if place else name for name in ("weight", "bias"))
-                found.weighted_sum(factors[:, number % factors.shape[1]], total[weight], total.get(bias))
-                missed -= {weight, bias}
-            for name in missed:
-                total[name].zero_()
+                weight, bias = self._names[found.layer]
+                found.weighted_sum(columns[number % len(columns)], total[weight], total.get(bias))
         return squares
 
     def _by_func(self, x: Tensor, y: Tensor, clip: Clipping, bound: float, total: dict[str, Tensor]) -> Tensor:
@@ -183,6 +210,17 @@ class Gradients:
                 share = factors[:, layers.index(owner) % factors.shape[1]]
                 torch.mv(g.flatten(1).T, share, out=total[name].view(-1))
         return squares
+
+
+def cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
+    """Return the losses (n,) of logits (n, classes, ...) for classes (n, ...), all of which count."""
+    return nn.functional.cross_entropy(answers, targets, reduction="none", ignore_index=_NO_CLASS)
+
+
+def _slope(answers: Tensor, targets: Tensor) -> Tensor:
+    """Return the derivative of ``cross_entropy`` by logits (n, classes)."""
+    shares = torch.softmax(answers, 1)
+    return shares.scatter_add_(1, targets[:, None], shares.new_full((len(shares), 1), -1.0))
 
 
 def _checked(losses: Tensor, rows: int) -> Tensor:

@@ -44,7 +44,7 @@ def box_muller(noise: Noise, count: int, device: torch.device) -> Tensor:
     half = (count + 1) // 2
     # torch has few operations on unsigned numbers: the sign of the first is masked, that of an angle does not matter.
     bits = _words(noise, half, torch.int64, device).bitwise_right_shift_(11).bitwise_and_(2**53 - 1)
-    radius = bits.double().add_(0.5).mul_(2.0**-53).log_().mul_(-2.0).sqrt_().float()
+    radius = bits.double().add_(0.5).mul_(2.0**-53).log_().mul_(-2.0).float().sqrt_()
     turn = _words(noise, half, torch.int32, device).float().mul_(2 * math.pi * 2.0**-32)
     return torch.cat([radius * turn.cos(), radius * turn.sin()])[:count]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
 from assay.core.errors import DataError, Refused, SettingError
@@ -18,11 +17,11 @@ from assay.training.private.clipping import Adaptive, Clipping, Flat
 from assay.training.private.dpsgd import Observer, Step
 from assay.training.private.noise import Noise
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
-from assay.training.private.torch_gradients import Gradients, Loss, check_precision
+from assay.training.private.torch_gradients import Gradients, Loss, check_precision, cross_entropy
 from assay.training.private.torch_noise import normals
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class PrivateTrainer:
@@ -56,8 +55,8 @@ class PrivateTrainer:
         self.module, self.rows, self.steps, self.rate, self.delta = module, rows, steps, rate, delta
         self.sigma = sigma_for(epsilon, delta, rate, steps) if sigma is None else float(sigma)
         self.clip = clip or Flat(1.0)
-        self.loss: Loss = loss or _cross_entropy
-        self.gradients = Gradients(module, self.loss, way=way)
+        self.loss: Loss = loss or cross_entropy
+        self.gradients = Gradients(module, loss, way=way)
         self._parameters = list(self.gradients.parameters.values())
         self.optimizer = (optimizer or (lambda held: torch.optim.SGD(held, 0.1)))(self._parameters)
         self._seed = seed
@@ -136,7 +135,3 @@ class PrivateTrainer:
                          "gradients": self.gradients.way},
             )  # fmt: skip
         return self._claimed
-
-
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(outputs, targets, reduction="none")
