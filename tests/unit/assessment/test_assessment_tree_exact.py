@@ -14,8 +14,11 @@ from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, R
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
+from assay.assessment.certificates import tree_search
 from assay.assessment.certificates.tree_exact import TreeExact
 from assay.assessment.certificates.tree_grid import Edges
+from assay.assessment.certificates.tree_relax import relaxed
+from assay.assessment.certificates.tree_view import View
 from assay.contract.contract import Contract, Feature, Kind, Mutable, Relation, Target
 from assay.contract.region import Region
 from assay.core.errors import SettingError, UnsupportedError
@@ -103,6 +106,37 @@ def test_distances_are_those_of_full_enumeration(kind, classes):
         assert result.lower == pytest.approx(wanted, rel=1e-9)
         assert result.exact.all()
         assert (asked.labels(result.x_flip) != said)[np.isfinite(result.upper)].all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", SMALL)
+def test_relaxed_from_the_first_step_on_they_are_the_same(kind, classes, monkeypatch):
+    monkeypatch.setattr(tree_search, "_HARD", 0)
+    monkeypatch.setattr(tree_search, "_MANY", 2)
+    test_distances_are_those_of_full_enumeration(kind, classes)
+
+
+def test_the_relaxation_bounds_every_row_and_is_near_to_the_best():
+    x, y, _ = table(11)
+    model = ExtraTreesClassifier(40, max_depth=5, random_state=0).fit(x, y)
+    trees = read_trees(model)
+    leaves = Leaves.of(trees)
+    edges = Edges.of(leaves)
+    view = View.of(leaves, edges, FREE, x[0], "linf")
+    own = int(model.predict(x[:1])[0])
+    value, base = trees.margin(trees.value[leaves.node][view.leaf], own, 1 - own)
+    rng = np.random.default_rng(0)
+    for radius in (0.5, 1.5, 4.0):
+        pieces, space, _ = view.within(edges, leaves.tree[view.leaf], value, base, radius)
+        easing = relaxed(pieces)
+        assert base + np.maximum.reduceat(pieces.value, pieces.begin).sum() >= easing.bound - 1e-6
+        rows = np.clip(x[0] + rng.uniform(-radius, radius, (4000, 5)), -6, 12)
+        sums = trees.scores(rows)
+        assert (sums[:, 1 - own] - sums[:, own] <= easing.bound).all()
+        # A row in a piece, or on one side of a cut, is bounded by what is left of the bound there.
+        low, high = easing.box(pieces, easing.bound)
+        assert (low <= high).all() and (space.distance(low[None], high[None], np.ones((1, 0), bool)) <= radius).all()
+        assert (easing.loss >= -1e-9).all()
 
 
 @settings(max_examples=8, deadline=None)

@@ -3,7 +3,8 @@
 Radii grow from a cheap lower bound. At each, all pieces within reach are joined until they are exact or gone; where
 they would become too many, the box is split at the cut that lowers the bound most, and both halves are searched.
 A radius that is searched through without a flip is certified; the nearest flip found while searching one through is the
-nearest there is. As soon as that is no easy matter, a flip is looked for greedily: nothing has to be searched beyond it.
+nearest there is. As soon as that is no easy matter, a flip is looked for greedily, and nothing has to be searched beyond it;
+linear relaxation bounds what many trees together can do (``tree_relax``), and radii are halved between the two ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from assay.assessment.certificates.tree_greedy import Greedy
 from assay.assessment.certificates.tree_pieces import Pieces, Space, cut_to, shrink
+from assay.assessment.certificates.tree_relax import Relaxed, relaxed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,8 +39,14 @@ _MOST = 1_400
 _EASY = 6
 _LEAST, _FARTHEST = 0.02, 0.25
 # Steps after which a flip is looked for greedily, and how near to it the next radius is put on it.
-_HARD = 24
+_HARD = 12
 _CLOSE = 1.1
+# Pieces from which on a relaxation is worth its time, and how many of them have to go for another round of the rest.
+_MANY, _GONE = 120, 0.25
+# How far between both ends the next radius lies, and how near they come before the farther one is tried.
+_BETWEEN, _NARROW = 0.75, 1.05
+# A flip this much of the way to the radius, or less, stops its search for one of a smaller radius.
+_NEARER = 0.7
 # Share of the time that is left for that, where it comes to it.
 _GREEDY = 0.15
 # Rows that the model is asked about in the first call, and in the last.
@@ -85,6 +93,16 @@ class Judge:
     distance: Callable[[Array], float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """The search for flips of one class closer than ``beyond``."""
+
+    rival: Rival
+    space: Space
+    chosen: Cells
+    beyond: float
+
+
 class Search:
     """Searches for the nearest flip of one sample, for at most ``seconds``."""
 
@@ -93,7 +111,8 @@ class Search:
         self._edges = edges
         self._last = perf_counter() + seconds
         self._end = self._last - _GREEDY * seconds
-        self._steps, self._stride, self._work, self._tried = 0, _LEAST, 0, False
+        self._steps, self._stride, self._work, self._tried, self._stopped = 0, _LEAST, 0, False, False
+        self._certain = 0.0
         self.found = Found()
 
     def run(self) -> Found:
@@ -111,10 +130,27 @@ class Search:
             if certain >= found.upper or not np.isfinite(certain):
                 found.done = found.upper <= found.left
                 return found
+            radius, self._certain = self._between(certain, radius), certain
             if not self._through(self.rivals[place], radius):
                 self._approach()
                 return found
-            heapq.heapreplace(queue, (*self._next(radius), place))
+            if self._stopped:
+                heapq.heapreplace(queue, (certain, radius, place))
+            else:
+                heapq.heapreplace(queue, (*self._next(radius), place))
+
+    def _between(self, certain: float, radius: float) -> float:
+        """Return a radius between what is certified and the nearest flip that is known; ``radius`` where none is sought."""
+        upper = self.found.upper
+        if self.view.norm != "linf" or not self._tried or not np.isfinite(upper):
+            return radius
+        rings = np.unique(self.view.far[(self.view.far >= certain) & (self.view.far < upper)])
+        if not len(rings):
+            return upper
+        if upper <= _NARROW * certain and not self._stopped:
+            return float(rings[-1])
+        at = np.searchsorted(rings, certain + _BETWEEN * (upper - certain))
+        return float(rings[min(int(at), len(rings) - 1)])
 
     def _approach(self) -> None:
         """Look for a flip greedily, once."""
@@ -156,36 +192,72 @@ class Search:
     def _through(self, rival: Rival, radius: float) -> bool:
         """Search all rows up to ``radius`` for a flip. Returns False when the time is spent before the end."""
         pieces, space, chosen = self.view.within(self._edges, rival.tree, rival.value, rival.base, radius)
-        stack: list[Pieces | None] = [pieces]
-        self._steps = 0
-        beyond = float(np.nextafter(radius, np.inf))
-        while stack:
-            held, limit = stack.pop(), min(beyond, self.found.upper)
-            if held is not None and limit < beyond:
-                held = cut_to(held, space, *space.reach(limit), limit)
-            while held is not None:
-                if perf_counter() > self._end:
-                    return False
+        task = _Pass(rival, space, chosen, float(np.nextafter(radius, np.inf)))
+        # The second says whether a box was cut since its relaxation was looked at.
+        stack: list[tuple[Pieces | None, bool]] = [(pieces, True)]
+        self._steps, self._stopped = 0, False
+        while stack and not self._stopped:
+            if perf_counter() > self._end:
+                return False
+            held, fresh = stack.pop()
+            if held is not None:
                 self._steps += 1
                 self._work += 1
                 if self._work > _HARD:
                     self._approach()
-                limit = min(beyond, self.found.upper)
-                held, best = _thinned(held, space, rival.floor, limit)
-                if held is None:
-                    break
-                if len(held.begin) <= 1:
-                    self._take(held, space, chosen, rival)
-                    break
-                joined = None if best is None else _joined(held, space, best)
-                if joined is None:
-                    stack += _halves(held, space, rival.floor, limit)
-                    break
-                held = joined
+                stack += self._step(task, held, fresh)
         return True
 
-    def _take(self, held: Pieces, space: Space, chosen: Cells, rival: Rival) -> None:
+    def _step(self, task: _Pass, pieces: Pieces, fresh: bool) -> list[tuple[Pieces | None, bool]]:
+        """Return what is left to search after pieces were thinned out, and joined or their box cut; the better part last."""
+        space, floor, limit = task.space, task.rival.floor, min(task.beyond, self.found.upper)
+        trimmed: Pieces | None = pieces
+        if fresh and limit < task.beyond:
+            trimmed = cut_to(pieces, space, *space.reach(limit), limit)
+        held, best = (None, None) if trimmed is None else _thinned(trimmed, space, floor, limit)
+        if held is None:
+            return []
+        if len(held.begin) <= 1:
+            self._take(held, task)
+            return []
+        if fresh and self._tried and len(held.value) >= _MANY:
+            easing, size = relaxed(held), len(held.value)
+            if easing is not None:
+                left = self._eased(held, task, easing)
+                if left is None or len(left.value) < (1.0 - _GONE) * size:
+                    return [(left, True)]
+                held, best = _thinned(left, space, floor, limit)
+                if held is None:
+                    return []
+        joined = None if best is None else _joined(held, space, best)
+        if joined is not None:
+            return [(joined, False)]
+        return [(half, True) for half in _halves(held, space, floor, limit)]
+
+    def _eased(self, held: Pieces, task: _Pass, easing: Relaxed) -> Pieces | None:
+        """Return the pieces that can still be part of a flip by the relaxation, after a look at the row that it rounds to."""
+        floor, space = task.rival.floor, task.space
+        if easing.bound < floor:
+            return None
+        low, high = easing.rounded(held)
+        cells = space.near(low, high)
+        if self.view.norm == "linf" and (low <= high).all() and not space.parts:
+            inside = ((held.low <= cells) & (cells <= held.high)).all(axis=1)
+            if inside.sum() == len(held.begin) and held.base + held.value[inside].sum() > task.rival.sure:
+                row = self.view.rows(space, task.chosen, low[None], high[None], held.allow[:1])
+                allowed, fits = self._judge.allowed(row)
+                if fits[0] and self._judge.flips(allowed)[0]:
+                    self._keep(allowed[0])
+                    self._stopped = self.found.upper < self._certain + _NEARER * (task.beyond - self._certain)
+        kept = held.keep(easing.bound - easing.loss >= floor)
+        if kept is None:
+            return None
+        allow = np.asarray(kept.allow.any(axis=0), dtype=bool)
+        return cut_to(kept, space, *easing.box(held, floor), allow)
+
+    def _take(self, held: Pieces, task: _Pass) -> None:
         """Look at exact pieces, nearest first, and keep the first row that flips."""
+        rival = task.rival
         order = np.argsort(held.distance, kind="stable")
         total = held.base + held.value
         order = order[total[order] >= rival.floor]
@@ -197,7 +269,7 @@ class Search:
             part = part[held.distance[part] < self.found.upper]
             if perf_counter() > self._end or not len(part):
                 return
-            rows = self.view.rows(space, chosen, held.low[part], held.high[part], held.allow[part])
+            rows = self.view.rows(task.space, task.chosen, held.low[part], held.high[part], held.allow[part])
             allowed, fits = self._judge.allowed(rows)
             flips = self._judge.flips(allowed)
             kept = (allowed == rows) | (np.isnan(allowed) & np.isnan(rows))
