@@ -17,9 +17,11 @@ from assay.data.validity import voids
 
 RNG = np.random.default_rng(5)
 N = 300
+CARD = next(p for p in PATTERNS if p.name == "card")
 # One of each, made up so that its check digits are right; none belongs to anybody.
 REAL = {
     "email": "anna.b+x@mail.example.org", "phone": "+49 (170) 123-4567", "phone-us": "(202) 555-0143",
+    "phone-national": "020 7946 0123",
     "iban": "DE89 3704 0044 0532 0130 00", "card": "4111 1111 1111 1111", "ipv4": "203.0.113.7",
     "ipv6": "2001:db8:0:0:1:0:0:1", "mac": "00:1B:44:11:3a:B7", "imei": "490154203237518".replace("49", "35", 1),
     "us-ssn": "123-45-6789", "uk-nino": "AB 12 34 56 C", "uk-nhs": "943 476 5919", "de-tax": "86095742719",
@@ -27,7 +29,7 @@ REAL = {
     "pl-pesel": "44051401359", "se-personnummer": "811228-9874", "br-cpf": "529.982.247-25", "vin": "1M8GDM9AXKP042788",
 }  # fmt: skip
 WRONG = {
-    "email": "anna at mail.example", "phone": "12 34", "phone-us": "123-45-67890", "iban": "DE88370400440532013000",
+    "email": "anna at mail.example", "phone": "12 34", "phone-us": "123-45-67890", "phone-national": "05/12/2021 14:30", "iban": "DE88370400440532013000",
     "card": "4111 1111 1111 1112", "ipv4": "300.1.2.3", "ipv6": "12:34", "mac": "00:1B:44:11", "imei": "356938035643800",
     "us-ssn": "000-45-6789", "uk-nino": "QQ123456C", "uk-nhs": "9434765918", "de-tax": "86095742718",
     "fr-nir": "184127645108947", "es-dni": "12345678A", "it-codice": "RSSMRA85T10A562T", "nl-bsn": "111222334",
@@ -49,6 +51,45 @@ def test_each_pattern_knows_its_own_and_checks_its_digits(pattern):
     assert pattern.found(f"call {valid(pattern)} now")[1] == 1
     assert pattern.found(valid(pattern)) == (1, 1)
     assert pattern.found(WRONG[pattern.name])[1] == 0
+
+
+@pytest.mark.parametrize("number", ["0171/1234567", "030 12345678", "06 12 34 56 78", "06.12.34.56.78", "03-1234-5678"])
+def test_national_numbers_in_running_text(number):
+    pattern = next(p for p in PATTERNS if p.name == "phone-national")
+    for text in (number, f"Rückruf unter {number}, danke", f"tel:{number}"[4:], f"({number})", f"à {number}."):
+        assert pattern.found(text)[1] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2021-01-02 03-04-2021",
+        "DE89 0123 4567 8901",
+        "a5-0123-45678-99",
+        "10.01.2020 0123",
+        "1/0123 45678",
+        "0.1234 56789",
+    ],
+)
+def test_what_is_no_national_number(text):
+    assert next(p for p in PATTERNS if p.name == "phone-national").found(text)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "severity"),
+    [
+        (np.arange(1000, 1000 + N), Severity.MEDIUM),
+        (7 * RNG.permutation(N) + 10_000, Severity.MEDIUM),
+        (RNG.permutation(10 * N)[:N], Severity.MEDIUM),
+        (np.unique(np.exp(RNG.normal(11, 1, 10 * N)).astype(int))[::10][:N], Severity.LOW),
+        (RNG.integers(10**8, 10**9, N), Severity.LOW),
+    ],
+)
+def test_whole_numbers_without_repeats_are_numbers_that_were_given_out_only_where_they_lie_close(values, severity):
+    frame = pd.DataFrame({"nr": values, "y": np.arange(len(values)) % 2})
+    contract = Contract(Target("y", ("0", "1")), (Feature("nr", Kind.INTEGER),))
+    found = [f for f in check_privacy(frame, contract).findings if f.rule == "unique-values"]
+    assert [f.severity for f in found] == [severity]
 
 
 @pytest.mark.parametrize("pattern", [p for p in PATTERNS if p.chance], ids=lambda p: p.name)
@@ -148,7 +189,7 @@ def test_numbers_that_all_pass_are_accused_even_beside_missing_ones():
     cards = []
     while len(cards) < N - 10:
         body = f"4{RNG.integers(10**14):014d}"
-        cards.append(int(next(body + d for d in "0123456789" if PATTERNS[4].found(body + d)[1] or d == "9")))
+        cards.append(int(next(body + d for d in "0123456789" if CARD.found(body + d)[1] or d == "9")))
     table = frame(paid_by=[*cards, *[None] * 10])
     evidence = check_privacy(table, contract(table))
     assert rules(evidence, "paid_by")["personal-card"] is Severity.HIGH

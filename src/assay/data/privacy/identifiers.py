@@ -23,6 +23,7 @@ _FEWEST = 50
 _UNIQUE = 0.95
 _WORDS = 4
 _BY_CHANCE = 1e-6
+_NEAR = 10
 _DROP = "Leave the column out of the table, or replace its values by keyed pseudonyms that stay elsewhere"
 
 
@@ -131,7 +132,8 @@ class _Column:
             if share < 1.0 or not self.used:
                 return []
             message = f"no two of {self.known} whole numbers are equal: each names one row"
-            return [Finding("unique-values", Severity.MEDIUM, message, self.name, "Give it role: id in the contract")]
+            severity = Severity.MEDIUM if _given_out(self.texts) else Severity.LOW
+            return [Finding("unique-values", severity, message, self.name, "Give it role: id in the contract")]
         if share < _UNIQUE:
             return []
         import pyarrow.compute as pc
@@ -158,6 +160,20 @@ class _Column:
             remedy = "Say identifier: quasi, so that k-anonymity is measured with it"
             return [Finding("undeclared-quasi-identifier", Severity.LOW, message, self.name, remedy)]
         return []
+
+
+def _given_out(texts: Any) -> bool:
+    """Return whether different whole numbers lie so close that measurements would have repeated.
+
+    The number of equal pairs that chance makes is about Poisson, its mean half the sum of the density at each value.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = np.sort(np.asarray(pc.cast(texts, pa.float64())))
+    reach = min(_NEAR, len(values) - 1)
+    density = reach / (values[reach:] - values[:-reach])
+    return bool(np.exp(-0.5 * len(values) * density.mean()) < _BY_CHANCE)
 
 
 def _whole(column: Any) -> bool:

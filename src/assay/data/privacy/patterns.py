@@ -87,6 +87,11 @@ def phone(text: str) -> bool:
     return 8 <= len(digits(text)) <= 15
 
 
+def national(text: str) -> bool:
+    """Return whether a number with its trunk prefix has 9 to 12 digits."""
+    return 9 <= len(digits(text)) <= 12
+
+
 def ssn(text: str) -> bool:
     """Return whether area, group and serial of a US social security number are ones that are given out."""
     area, group, serial = text.split("-")
@@ -189,6 +194,14 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "phone", "telephone numbers",
         r"(\+[1-9]\d{0,3}[ ./-]?(?:\(\d{1,5}\)[ ./-]?)?\d{1,5}(?:[ ./-]?\d{2,5}){1,4})\b", phone,
+    ),
+    # With the trunk prefix 0, in the ways of Germany, France, Britain and Japan.
+    Pattern(
+        "phone-national", "telephone numbers",
+        r"(?:^|^[^\w+.:/-]|\D[^\w+.:/-])"
+        r"(0[1-9]\d{1,3}[ /-]\d{5,9}|0[1-9](?:[ .]\d{2}){4}|0[1-9]\d{1,3} \d{3,4} \d{3,4}|0[1-9]\d?-\d{3,4}-\d{4})"
+        r"(?:$|[^\w ./-]|[ ./-]\D|[ ./-]$)",
+        national,
     ),
     Pattern(
         "phone-us", "telephone numbers",
