@@ -148,6 +148,13 @@ def modules():
     return {
         "mlp": (nn.Sequential(nn.Linear(8, 16), nn.ReLU(inplace=True), nn.Linear(16, 3, bias=False)), flat, "closed"),
         "conv2d": (conv, picture, "closed"),
+        "few places": (
+            nn.Sequential(
+                nn.Conv2d(2, 8, 5), nn.ReLU(), nn.Conv2d(8, 64, 3, groups=2), nn.Flatten(), nn.Linear(256, 3)
+            ),
+            picture,
+            "closed",
+        ),
         "conv1d": (line, torch.randn(12, 2, 8), "closed"),
         "words": (Words(), torch.randint(0, 20, (12, 5)), "closed"),
         "tied": (Tied(), flat, "func"),
@@ -155,7 +162,7 @@ def modules():
     }
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv2d", "conv1d", "words", "tied", "bilinear"])
+@pytest.mark.parametrize("name", ["mlp", "conv2d", "few places", "conv1d", "words", "tied", "bilinear"])
 @pytest.mark.parametrize("clip", [Flat(0.3), PerLayer(0.3)])
 def test_torch_sums_equal_those_of_torch_func(name, clip):
     module, x, way = modules()[name]
@@ -182,7 +189,8 @@ def test_windows_are_what_is_unfolded(channels, groups, kernel, stride, dilation
     flat = functional.unfold(x, kernel, dilation, padding, stride)
     weight = torch.zeros(groups, channels // groups, *kernel)
     size = functional.conv2d(x, weight, None, stride, padding, dilation, groups).shape[2:]
-    want = flat.reshape(5, groups, -1, flat.shape[-1]).transpose(2, 3)
+    places = flat.reshape(5, groups, channels // groups, kernel[0] * kernel[1], -1)
+    want = places.permute(0, 1, 4, 3, 2).flatten(3)
     assert torch.equal(want, windows(x, groups, kernel, stride, dilation, padding, size))
 
 

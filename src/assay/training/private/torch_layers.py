@@ -45,7 +45,7 @@ class Grads:
     """What a layer's per-row gradients are known by: squared norms (n,), and how to sum them with weights.
 
     kind: ``outer`` (into (n, i), back (n, o)), ``places`` (into (n, g, t, i), back (n, g, t, o)), ``rows`` (weight
-    (n, ...), bias (n, o)) or ``lookup`` (index (n, t), back (n, t, e)).
+    (n, ...), bias (n, o)) or ``lookup`` (index (n, t), back (n, t, e)). A kernel's channels come last in i.
     """
 
     layer: nn.Module
@@ -57,8 +57,10 @@ class Grads:
         """Write the sum of per-row gradients times ``factors`` (n,) to ``weight`` and ``bias``, like the layer's own."""
         first, second = self.parts
         assert first is not None
+        if isinstance(self.layer, (nn.Conv1d, nn.Conv2d)):
+            weight = weight.movedim(1, -1)
         if self.kind == "rows":
-            torch.mv(first.flatten(1).T, factors, out=weight.view(-1))
+            weight.copy_(torch.mv(first.flatten(1).T, factors).view(weight.shape))
             if bias is not None and second is not None:
                 torch.mv(second.flatten(1).T, factors, out=bias.view(-1))
             return
@@ -69,11 +71,10 @@ class Grads:
             if bias is not None:
                 torch.sum(scaled, 0, out=bias)
         elif self.kind == "places":
-            groups, inner, outer = first.shape[1], first.shape[3], scaled.shape[3]
-            lined, across = (part.transpose(0, 1).reshape(groups, -1, part.shape[3]) for part in (scaled, first))
-            torch.bmm(lined.transpose(1, 2), across, out=weight.view(groups, outer, inner))
+            lined, across = (part.transpose(0, 1).flatten(1, 2) for part in (scaled, first))
+            weight.copy_(torch.bmm(lined.transpose(1, 2), across).view(weight.shape))
             if bias is not None:
-                torch.sum(lined, 1, out=bias.view(groups, outer))
+                torch.sum(lined, 1, out=bias.view(lined.shape[0], -1))
         else:
             weight.zero_().index_add_(0, first.reshape(-1), scaled.reshape(-1, scaled.shape[-1]))
 
@@ -152,34 +153,23 @@ def _convolution(layer: nn.Conv1d | nn.Conv2d, into: Tensor, back: Tensor) -> Gr
         kernel, stride, dilation, padding = (1, *kernel), (1, *stride), (1, *dilation), (0, *padding)
     size, groups = back.shape[2:], layer.groups
     grouped = back.reshape(len(back), groups, -1, size[0] * size[1]).transpose(2, 3)
-    if into.is_cuda:
-        patches = windows(into, groups, kernel, stride, dilation, padding, size)
-    else:
-        patches = functional.unfold(into, kernel, dilation, padding, stride)
-        patches = patches.reshape(len(into), groups, -1, patches.shape[-1]).transpose(2, 3)
+    patches = windows(into, groups, kernel, stride, dilation, padding, size)
     return _places(layer, patches, grouped, bias=layer.bias is not None)
 
 
 def windows(
     into: Tensor, groups: int, kernel: Pair, stride: Pair, dilation: Pair, padding: Pair, size: tuple[int, ...]
 ) -> Tensor:
-    """What ``functional.unfold`` gives, as (n, groups, t, i): in one copy, where that goes row by row on a GPU."""
-    padded = functional.pad(into, (padding[1], padding[1], padding[0], padding[0])).contiguous()
-    rows, channels, down, across = padded.stride()
+    """Return what the kernel sees at each position, (n, groups, t, i): ``functional.unfold`` in one copy for all rows.
+
+    With channels last, what lies side by side is copied in one piece.
+    """
+    padded = functional.pad(into, (padding[1], padding[1], padding[0], padding[0])).movedim(1, -1).contiguous()
+    rows, down, across, _ = padded.stride()
     each = into.shape[1] // groups
-    held = padded.as_strided(
-        (len(into), groups, size[0], size[1], each, kernel[0], kernel[1]),
-        (
-            rows,
-            each * channels,
-            stride[0] * down,
-            stride[1] * across,
-            channels,
-            dilation[0] * down,
-            dilation[1] * across,
-        ),
-    )
-    return held.reshape(len(into), groups, size[0] * size[1], -1)
+    shape = (len(into), groups, size[0], size[1], kernel[0], kernel[1], each)
+    steps = (each, stride[0] * down, stride[1] * across, dilation[0] * down, dilation[1] * across)
+    return padded.as_strided(shape, (rows, *steps, 1)).reshape(len(into), groups, size[0] * size[1], -1)
 
 
 def _places(layer: nn.Module, into: Tensor, back: Tensor, *, bias: bool) -> Grads:
@@ -223,8 +213,7 @@ def _norm(layer: nn.Module, into: Tensor, back: Tensor) -> Grads:
 
 
 def _rows(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> Grads:
-    squares = weight.flatten(1).square().sum(1)
+    squares = torch.linalg.vector_norm(weight.flatten(1), dim=1).square()
     if bias is not None:
         squares = squares + bias.flatten(1).square().sum(1)
-    held: Any = layer.weight
-    return Grads(layer, squares, "rows", (weight.reshape(len(weight), *held.shape), bias))
+    return Grads(layer, squares, "rows", (weight, bias))
