@@ -16,6 +16,7 @@ from assay.core.measure import Verdict
 from assay.training.private import audit_dense
 from assay.training.private.audit import Auditor, Canaries, canary_rows, coins
 from assay.training.private.audit_dense import audit
+from assay.training.private.audit_gradients import Outer, Whole
 from assay.training.private.clipping import Flat
 from assay.training.private.dense import DenseNet
 from assay.training.private.dpsgd import Descent, Step
@@ -181,7 +182,7 @@ def test_reference_gradients_are_those_of_finite_differences():
     rng = np.random.default_rng(0)
     widths, x = [3, 4, 2], np.concatenate([rng.normal(size=(5, 3)), np.ones((5, 1))], 1)
     codes, weights = rng.integers(0, 2, 5), rng.normal(size=4 * 4 + 2 * 5)
-    found = audit_dense.reference_of(widths, x, codes)(weights, np.array([2]))[0]
+    found = audit_dense.reference_of(widths, x, codes)(weights, np.array([2])).sums(np.ones((1, 1, 1)))[0]
 
     def loss(w):
         first, second = w[:16].reshape(4, 4), w[16:].reshape(2, 5)
@@ -192,3 +193,22 @@ def test_reference_gradients_are_those_of_finite_differences():
     eye = np.eye(len(weights)) * 1e-6
     numeric = np.array([(loss(weights + e) - loss(weights - e)) / 2e-6 for e in eye])
     assert np.allclose(found, numeric, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_gradients_that_are_not_written_out_are_those_that_are(parts):
+    rng = np.random.default_rng(0)
+    pairs = [(rng.normal(size=(6, 2 + k)), rng.normal(size=(6, 4))) for k in range(3)]
+    rows = np.concatenate([(b[:, :, None] * a[:, None]).reshape(6, -1) for b, a in pairs], axis=1)
+    lengths = [b.shape[1] * a.shape[1] for b, a in pairs]
+    outer, whole = Outer(pairs), Whole(rows, lengths)
+    assert np.allclose(outer.squares(), whole.squares())
+    assert np.allclose(outer.squares().sum(0), np.square(rows).sum(1))
+    weights, vector = rng.random((parts, 2, 6)), rng.normal(size=rows.shape[1])
+    each = np.repeat(np.resize(weights, (3, 2, 6)), lengths, axis=0)
+    assert np.allclose(outer.sums(weights), np.einsum("pwn,np->wp", each, rows))
+    assert np.allclose(whole.sums(weights), np.einsum("pwn,np->wp", each, rows))
+    weighted = rows * each[:, 0].T
+    for one in (outer, whole):
+        assert np.allclose(one.dots(vector, weights[:, 0]), weighted @ vector)
+        assert np.allclose(one.overlaps(weights[:, 0]), weighted @ weighted.T)

@@ -21,6 +21,7 @@ from assay.core.evidence import Evidence, Subject
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
 from assay.stats.privacy.audit import binomial_p, lower_of_scores
+from assay.training.private.audit_gradients import Gradients, Outer, Whole
 from assay.training.private.audit_noise import Remainders
 from assay.training.private.dpsgd import Step
 
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[np.floating[Any]]
     # Weights (p,) and positions of rows in the audit's table -> gradients (rows, p) of each row by itself.
-    Reference: TypeAlias = Callable[[Array, NDArray[np.intp]], Array]
+    Reference: TypeAlias = Callable[[Array, NDArray[np.intp]], Array | Gradients]
 
 # A check fails below this; with eight checks a sound training fails once in some 12,000 audits.
 _ALARM = 1e-5
 # Numbers of per-row gradients that are held at once: they should stay in the processor's cache.
 _HELD = 1 << 18
+# Rows whose gradients are looked at together when they are not written out.
+_TOGETHER = 4096
 
 _CHECKS = {
     "clip": ("dp-clip", "rows count for more than the clipping bound", "Clip each row's gradient before it is summed"),
@@ -193,11 +196,13 @@ class Auditor:
         self._counts.append(len(step.rows))
         np.add.at(self._row_counts, step.rows, 1)
         scale = self._sigma * step.bound
-        real, whole, surplus = self._sums(step)
+        own = self._gradients(step.weights, self._canaries.positions)
+        at_once = _TOGETHER if isinstance(own, Outer) else max(1, _HELD // len(step.released))
+        real, whole, surplus = self._sums(step, at_once)
         if self._remainders is None:
             self._remainders = Remainders(len(whole))
         self._remainders.add((step.released - whole) / scale, clip=surplus / scale, sum=whole / scale)
-        self._score(step.weights, (step.released - real) / scale, step.bound, scale)
+        self._score(own, (step.released - real) / scale, step.bound, scale)
 
     def result(
         self, claimed: float, delta: float, *, confidence: float = 0.95, seed: int = 0, **checked: bool
@@ -212,36 +217,34 @@ class Auditor:
         p_values = self._remainders.p_values() | self._sampler() | {name: float(ok) for name, ok in checked.items()}
         return Audited(claimed, delta, lower, guesses, correct, len(self._pull), confidence, p_values, seed)
 
-    def _sums(self, step: Step) -> tuple[Array, Array, Array]:
+    def _sums(self, step: Step, at_once: int) -> tuple[Array, Array, Array]:
         """Return sums of gradients: clipped ones of real rows, clipped ones of all rows, and what clipping cut off."""
         rows, canary = self._table[step.rows], self._of_canary[step.rows]
         sums = np.zeros((3, len(step.released)))
-        at_once = max(1, _HELD // len(step.released))
         for start in range(0, len(rows), at_once):
             part = slice(start, start + at_once)
-            gradients = self._reference(step.weights, rows[part])
-            begin = 0
-            for length, factor in self._factors(gradients, step.bound):
-                take = slice(begin, begin + length)
-                sums[:, take] += np.stack([factor * ~canary[part], factor, 1 - factor]) @ gradients[:, take]
-                begin += length
+            gradients = self._gradients(step.weights, rows[part])
+            factors = self._factors(gradients, step.bound)
+            sums += gradients.sums(np.stack([factors * ~canary[part], factors, 1 - factors], axis=1))
         return sums[0], sums[1], sums[2]
 
-    def _factors(self, gradients: Array, bound: float) -> list[tuple[int, Array]]:
-        """Return each layer's length and the rows' factors (rows,) that clip it; one layer when norms are of the whole."""
-        lengths = self._layers or (gradients.shape[1],)
-        each = bound / len(lengths) ** 0.5
-        squares = [np.einsum("ij,ij->i", p, p) for p in np.split(gradients, np.cumsum(lengths)[:-1], axis=1)]
-        return [(n, np.minimum(1.0, each / np.maximum(s**0.5, 1e-12))) for n, s in zip(lengths, squares, strict=True)]
+    def _gradients(self, weights: Array, rows: NDArray[np.intp]) -> Gradients:
+        found = self._reference(weights, rows)
+        return found if isinstance(found, Gradients) else Whole(found, self._layers or (found.shape[1],))
 
-    def _score(self, weights: Array, rest: Array, bound: float, scale: float) -> None:
+    def _factors(self, gradients: Gradients, bound: float) -> Array:
+        """Return factors (parts, rows) that clip each layer by itself, or (1, rows) that clip whole gradients."""
+        squares = gradients.squares()
+        if not self._layers:
+            squares = squares.sum(axis=0, keepdims=True)
+        return np.asarray(np.minimum(1.0, bound / len(squares) ** 0.5 / np.maximum(squares**0.5, 1e-12)))
+
+    def _score(self, own: Gradients, rest: Array, bound: float, scale: float) -> None:
         """Add the step to the equations for who is in: each canary pulls the sum its way when it is drawn."""
-        own = self._reference(weights, self._canaries.positions)
-        factors = [np.repeat(factor[:, None], n, axis=1) for n, factor in self._factors(own, bound)]
-        own = own * np.concatenate(factors, axis=1) / scale
-        expected = own.sum(axis=0) * (self._rate / 2)
-        self._pull += own @ (rest - expected)
-        self._overlap += own @ own.T
+        factors = self._factors(own, bound) / scale
+        expected = own.sums(factors[:, None])[0] * (self._rate / 2)
+        self._pull += own.dots(rest - expected, factors)
+        self._overlap += own.overlaps(factors)
 
     def _presence(self) -> Array:
         """Return each canary's presence less a half, by least squares with the coins' own variance as prior."""

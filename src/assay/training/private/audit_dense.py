@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from assay.training.private.audit import Audited, Auditor, planted
+from assay.training.private.audit_gradients import Outer
 from assay.training.private.clipping import PerLayer
 from assay.training.private.dense import views, with_ones
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
@@ -50,11 +51,11 @@ def audit(
 
 def reference_of(
     widths: Sequence[int], inputs: NDArray[np.float64], codes: NDArray[np.intp]
-) -> Callable[[Array, NDArray[np.intp]], Array]:
-    """Return the function that makes every row's whole gradient for a dense network, in float64, the long way."""
+) -> Callable[[Array, NDArray[np.intp]], Outer]:
+    """Return the function that makes every row's gradient for a dense network, layer by layer, in float64."""
     shapes = [(o, i + 1) for i, o in pairwise(widths)]
 
-    def gradients(weights: Array, rows: NDArray[np.intp]) -> Array:
+    def gradients(weights: Array, rows: NDArray[np.intp]) -> Outer:
         layers = views(np.asarray(weights, np.float64), shapes)
         into = [inputs[rows]]
         for layer in layers[:-1]:
@@ -63,10 +64,10 @@ def reference_of(
         chances = np.exp(scores - scores.max(axis=1, keepdims=True))
         chances /= chances.sum(axis=1, keepdims=True)
         chances[np.arange(len(rows)), codes[rows]] -= 1.0
-        back, parts = chances, []
+        back, pairs = chances, []
         for layer, a in zip(reversed(layers), reversed(into), strict=True):
-            parts.append((back[:, :, None] * a[:, None, :]).reshape(len(rows), back.shape[1] * a.shape[1]))
+            pairs.append((back, a))
             back = (back @ layer[:, :-1]) * (a[:, :-1] > 0)
-        return np.concatenate(parts[::-1], axis=1)
+        return Outer(pairs[::-1])
 
     return gradients
