@@ -72,7 +72,8 @@ def digits(runs):
         repeat("digits boosted trees", epsilon, runs, lambda _, m=trees: score(m, 0))
 
 
-def adult(runs):
+def adult_table():
+    """Return columns (n, d), their low and high ends, bins, labels, and which rows are for training."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared" / "datasets"))
     from load import load
 
@@ -89,8 +90,18 @@ def adult(runs):
             values = table[name].astype(str).map({c: i for i, c in enumerate(known)}).to_numpy(float)
             low, high, bins = [*low, -0.5], [*high, len(known) - 0.5], [*bins, len(known)]
         columns.append(values)
-    x, y, train = np.stack(columns, 1), np.asarray(y), np.asarray(meta["split"]) == "train"
-    coded = BoundsEncoder((low, high), bins).fit(x).transform(x)
+    return np.stack(columns, 1), low, high, bins, np.asarray(y), np.asarray(meta["split"]) == "train"
+
+
+def adult_rows():
+    """Return adult on bins (n, indicators), its labels, and which rows are for training."""
+    x, low, high, bins, y, train = adult_table()
+    return BoundsEncoder((low, high), bins).fit(x).transform(x), y, train
+
+
+def adult(runs):
+    x, low, high, _, y, train = adult_table()
+    coded = adult_rows()[0]
     full = np.nan_to_num(x, nan=-0.5)
 
     def score(model, rows):
