@@ -12,8 +12,8 @@ from assay.assessment.reach import is_live, reached
 from assay.contract.table import as_column, as_text, first_line
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_bytes, digest_file
-from assay.core.discovery import discover, named
-from assay.core.errors import DataError
+from assay.core.discovery import discover
+from assay.core.errors import DataError, SettingError
 from assay.core.evidence import Evidence, Subject
 from assay.models.estimator import Estimator
 from assay.models.guarded import answered
@@ -170,7 +170,13 @@ def wanted_goals(names: Sequence[str]) -> list[type[Goal]]:
     found: dict[str, type[Goal]] = {}
     for name in names:
         group = {k: goal for k, goal in every.items() if goal.group == name}
-        found |= group or {name: named(Goal, name)}
+        if not group and name not in every:
+            groups = sorted({goal.group for goal in every.values() if goal.group})
+            raise SettingError(
+                f"there is no goal {name!r}",
+                remedy=f"Use one of: {', '.join(sorted(every))}; or of: {', '.join(groups)}",
+            )
+        found |= group or {name: every[name]}
     return list((found or every).values())
 
 

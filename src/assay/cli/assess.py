@@ -31,7 +31,7 @@ _path = click.Path(path_type=Path)
     help="API key, when MODEL is an endpoint; several are accounts of one attacker.  [env: ASSAY_API_KEY]",
 )  # fmt: skip
 @click.option(
-    "--patience", default=60.0, show_default=True,
+    "--patience", default=60.0, show_default=True, type=click.FloatRange(min=0),
     help="Seconds that each attack on an endpoint waits, in all, where it is told to come later.",
 )  # fmt: skip
 @click.option("--report", type=_path, default=Path("report.html"), show_default=True, help="Report to write.")

@@ -14,7 +14,7 @@ from assay.contract.encode import encode, labels
 from assay.contract.region import Region
 from assay.core.clock import Clock, system_clock
 from assay.core.digest import digest_file
-from assay.core.errors import SettingError
+from assay.core.errors import DataError, SettingError
 from assay.core.evidence import Evidence, Subject
 from assay.data.sources import read_table
 from assay.data.validity import check_validity, voids
@@ -138,6 +138,8 @@ def shadow_fits(recipe: str, contract: Contract, *, engine: str = "auto") -> Iso
     from assay.training.refit import IsolatedRefit
 
     file, _, function = recipe.partition(":")
+    if not Path(file).is_file():
+        raise DataError("does not exist", where=file, remedy="Give --recipe file.py:function")
     names, categorical = columns_of(contract)
     classes = len(contract.target.classes) if contract.target else 0
     return IsolatedRefit(

@@ -6,6 +6,7 @@ It counts what it is asked, asks in batches, and stops at a hard budget. Inputs 
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
@@ -164,6 +165,11 @@ def predictor(
             wrapped.budget = Budget(budget)
             wrapped.batch = batch if batch is not None else wrapped.batch
             return wrapped
+    if isinstance(model, (str, os.PathLike)):
+        path = os.fspath(model)
+        raise UnsupportedError(
+            "is no file that is run as it is", where=path, remedy=f"Convert it: assay convert {path}"
+        )
     raise UnsupportedError(
         f"a {type(model).__module__}.{type(model).__qualname__} is no model that Assay can run",
         remedy="Give a fitted scikit-learn estimator, a callable, an .onnx file, a torch module or an http:// URL",

@@ -13,9 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import assay
-from assay.assessment.assessment import case_of
+from assay.assessment.assessment import case_of, wanted_goals
 from assay.contract.contract import Contract
-from assay.core.errors import DataError
+from assay.core.errors import DataError, SettingError, UnsupportedError
+from assay.flows.assess import shadow_fits
 
 X, Y = load_wine(return_X_y=True)
 NAMES = np.array(["barbera", "grignolino", "barolo"])
@@ -75,3 +76,19 @@ def test_a_pipeline_of_a_frame_with_words_is_audited_with_shadows():
         goals=["membership"],
     )  # fmt: skip
     assert found.measure("membership.auc@rmia").low > 0.7
+
+
+def test_a_file_that_is_not_run_names_the_way_out(tmp_path):
+    (tmp_path / "model.joblib").write_bytes(b"\x80\x05.")
+    with pytest.raises(UnsupportedError, match=r"model\.joblib: is no file .* assay convert"):
+        case_of(str(tmp_path / "model.joblib"), train=(X, Y), test=(X, Y))
+
+
+def test_an_unknown_goal_names_goals_and_groups():
+    with pytest.raises(SettingError, match=r"no goal 'privcy'.*membership.*or of: privacy"):
+        wanted_goals(["privcy"])
+
+
+def test_a_recipe_that_is_not_there_is_said_before_anything_is_measured():
+    with pytest.raises(DataError, match=r"none\.py: does not exist"):
+        shadow_fits("none.py:build", Contract.infer(pd.DataFrame({"a": range(9), "y": [0, 1, 0] * 3}), target="y"))
