@@ -129,6 +129,51 @@ def test_planted_bugs_are_found_by_their_check(bug, check):
     assert all(f.remedy for f in found.findings())
 
 
+class Quieter(Descent):
+    """Tells of noisy sums and takes steps with half of that noise."""
+
+    def run(self, net, x, target, noise, observer=None):
+        def tell(step):
+            out, clean = np.empty_like(step.released), DenseNet(net.widths)
+            clean.weights[:] = step.weights
+            squares = np.einsum("ij,ij->i", x, x)
+            clean.clipped_sum(x[step.rows], target[step.rows], squares[step.rows], self.clip, step.bound, out)
+            observer(Step(step.number, step.rows, step.weights, out + 2 * (step.released - out), step.bound))
+
+        plan = Descent(
+            self.steps, self.rate, self.sigma / 2, self.expected, self.learning_rate, self.momentum, self.l2, self.average,
+            self.clip,
+        )  # fmt: skip
+        return plan.run(net, x, target, noise, tell if observer else None)
+
+
+class Swapped(DPLogisticRegression):
+    """Keeps other weights than its steps lead to."""
+
+    def fit(self, X, y, observer=None):
+        super().fit(X, y, observer)
+        self._net.weights *= np.float32(1.05)
+        return self
+
+
+class Quiet(DPLogisticRegression):
+    def plan(self, rows):
+        held = super().plan(rows)
+        return Quieter(**{name: getattr(held, name) for name in held.__dataclass_fields__})
+
+
+@pytest.mark.parametrize("kind", [Quiet, Swapped])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.0, "average": 0.0}, {"l2": 0.1}], ids=str)
+def test_a_model_of_more_than_the_released_sums_is_found(kind, options):
+    made = kind(epsilon=4.0, bounds=(0, 16), batch=100, steps=40, **options)
+    assert audit(made, *small(), canaries=40, seed=4).failed == ("released",)
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.0, "average": 0.0}, {"l2": 0.1}, {"learning_rate": 1e-4}], ids=str)
+def test_honest_models_follow_their_sums(options):
+    assert not audit(model(**options), *small(), canaries=40, seed=5).failed
+
+
 @pytest.mark.parametrize(
     ("sampler", "check"), [("fixed", "sample-steps"), ("epochs", "sample-rows"), ("weighted", "sample-rows")]
 )

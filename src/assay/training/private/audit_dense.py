@@ -11,7 +11,8 @@ from sklearn.base import clone
 from assay.training.private.audit import Audited, Auditor, planted
 from assay.training.private.audit_gradients import Outer
 from assay.training.private.clipping import PerLayer
-from assay.training.private.dense import views, with_ones
+from assay.training.private.dense import with_ones
+from assay.training.private.dpsgd import Descent, Step
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
 from assay.training.private.scaling import Scaling
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[np.floating[Any]]
+
+# How far the trainer's float32 may be off: of a step, of the weights, and of the scores of the whole training.
+_OFF, _ROUNDING, _NEAR = 0.01, 1e-5, 1e-2
 
 
 def audit(
@@ -45,22 +49,60 @@ def audit(
         sigma=plan.clip.noise_share(plan.sigma), rate=plan.rate,
         layers=[o * (i + 1) for i, o in pairwise(widths)] if isinstance(plan.clip, PerLayer) else (),
     )  # fmt: skip
-    trained.fit(trial.rows[trial.table], trial.names[trial.codes[trial.table]], observer=auditor)
-    return auditor.result(trained.claim_.epsilon.high, trained.delta, confidence=confidence, seed=seed)
+    replay = _Replay(plan)
+
+    def watch(step: Step) -> None:
+        replay(step)
+        auditor(step)
+
+    trained.fit(trial.rows[trial.table], trial.names[trial.codes[trial.table]], observer=watch)
+    _, scores = _forward(_views(replay.weights(), widths), inputs)
+    told = trained.decision_function(trial.rows)
+    wanted = scores[:, 1] - scores[:, 0] if told.ndim == 1 else scores
+    same = float(np.linalg.norm(told - wanted)) <= _NEAR * float(np.linalg.norm(wanted))
+    return auditor.result(
+        trained.claim_.epsilon.high, trained.delta, confidence=confidence, seed=seed, released=same and replay.followed
+    )  # fmt: skip
+
+
+class _Replay:
+    """Takes each step again from what was released; followed: whether the trainer's weights went the same way."""
+
+    def __init__(self, plan: Descent) -> None:
+        self._plan, self.followed = plan, True
+        self._averaged = round(plan.average * plan.steps)
+        self._velocity: Array | float = 0.0
+        self._sum: Array | float = 0.0
+        self._last: tuple[Array, Array] | None = None
+
+    def __call__(self, step: Step) -> None:
+        """Take in one step."""
+        plan, weights = self._plan, np.asarray(step.weights, np.float64)
+        if self._last is not None:
+            before, after = self._last
+            off, moved = np.linalg.norm(weights - after), np.linalg.norm(after - before)
+            self.followed &= bool(off <= _OFF * moved + _ROUNDING * np.linalg.norm(after))
+        push = step.released + plan.l2 * plan.expected * weights
+        self._velocity = plan.momentum * self._velocity + push
+        after = weights - plan.learning_rate / plan.expected * self._velocity
+        self._last = weights, after
+        if step.number >= plan.steps - self._averaged:
+            self._sum = self._sum + after
+
+    def weights(self) -> Array:
+        """Return the weights that all steps lead to, the average of the last ones where the plan says so."""
+        assert self._last is not None
+        return np.asarray(self._sum) / self._averaged if self._averaged else self._last[1]
 
 
 def reference_of(
     widths: Sequence[int], inputs: NDArray[np.float64], codes: NDArray[np.intp]
 ) -> Callable[[Array, NDArray[np.intp]], Outer]:
     """Return the function that makes every row's gradient for a dense network, layer by layer, in float64."""
-    shapes = [(o, i + 1) for i, o in pairwise(widths)]
 
     def gradients(weights: Array, rows: NDArray[np.intp]) -> Outer:
-        layers = views(np.asarray(weights, np.float64), shapes)
-        into = [inputs[rows]]
-        for layer in layers[:-1]:
-            into.append(np.pad(np.maximum(into[-1] @ layer.T, 0.0), ((0, 0), (0, 1)), constant_values=1.0))
-        scores = into[-1] @ layers[-1].T
+        layers = _views(weights, widths)
+        into, scores = _forward(layers, inputs[rows])
         chances = np.exp(scores - scores.max(axis=1, keepdims=True))
         chances /= chances.sum(axis=1, keepdims=True)
         chances[np.arange(len(rows)), codes[rows]] -= 1.0
@@ -71,3 +113,18 @@ def reference_of(
         return Outer(pairs[::-1])
 
     return gradients
+
+
+def _forward(layers: Sequence[Array], inputs: NDArray[np.float64]) -> tuple[list[Array], Array]:
+    """Return what goes into each layer (n, in + 1), and the scores (n, k)."""
+    into: list[Array] = [inputs]
+    for layer in layers[:-1]:
+        into.append(np.pad(np.maximum(into[-1] @ layer.T, 0.0), ((0, 0), (0, 1)), constant_values=1.0))
+    return into, into[-1] @ layers[-1].T
+
+
+def _views(weights: Array, widths: Sequence[int]) -> list[Array]:
+    """Return each layer's weights (out, in + 1), in float64."""
+    ends = np.cumsum([o * (i + 1) for i, o in pairwise(widths)])
+    parts = np.split(np.asarray(weights, np.float64), ends[:-1])
+    return [part.reshape(o, i + 1) for part, (i, o) in zip(parts, pairwise(widths), strict=True)]
