@@ -50,6 +50,15 @@ def test_trains(tmp_path, rows, engine):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "recipe.py"]
 
 
+def test_the_same_seed_gives_the_same_model(tmp_path, rows):
+    text = "from sklearn.ensemble import RandomForestClassifier\ndef build():\n    return RandomForestClassifier(5)\n"
+    made = [
+        train(recipe(tmp_path, text), *rows, output=tmp_path / str(n), engine=ENGINES[0], seed=seed).model.read_bytes()
+        for n, seed in enumerate((3, 3, 4))
+    ]
+    assert made[0] == made[1] != made[2]
+
+
 def test_refits_on_parts(tmp_path, rows):
     x, y = rows
     sets = [(np.arange(0, 60), y[:60]), (np.arange(60, 120), y[60:])]
