@@ -14,12 +14,13 @@ def render(
 ) -> str:
     """Return headings and rows as lines of at most ``width`` columns, where the first column leaves room for that.
 
-    The first column names things and is never folded. styles: word -> colour, for cells that are just that word;
-    None for text without any escape sequence.
+    The first column names things and is never folded; another in which no row says anything is left out.
+    styles: word -> colour, for cells that are just that word; None for text without any escape sequence.
     """
     # The caller's file names and messages may come from an attacker: no cell may hold a control character.
-    cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
-    widths = _fitted([max(columns_of(row[i]) for row in cells) for i in range(len(headings))], width)
+    told = [i for i in range(len(headings)) if i == 0 or not rows or any(row[i] for row in rows)]
+    cells = [[printable(row[i]) for i in told] for row in (headings, *rows)]
+    widths = _fitted([max(columns_of(row[i]) for row in cells) for i in range(len(told))], width)
     lines = []
     for number, row in enumerate(cells):
         folded = [[cell] if i == 0 else _fold(cell, widths[i]) for i, cell in enumerate(row)]

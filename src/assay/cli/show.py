@@ -102,12 +102,19 @@ def show_watch(output: Output, seen: Watch) -> int:
     return 1 if seen.alerts else 0
 
 
+def _rules(void: str) -> str:
+    """Return the rules that a measure is void by, which the findings explain; or the reason, where it names no rule."""
+    return ", ".join(reason.partition(":")[0] for reason in void.split("; "))
+
+
 def _tables(output: Output, items: Sequence[Evidence]) -> None:
     measures = [m for item in items for m in item.measures]
     findings = merge_findings(items)
     missing = [n for item in items for n in item.not_checked]
     if measures:
-        rows = [(m.name, f"{m.estimate:.4g}", f"[{m.low:.4g}, {m.high:.4g}]", m.n, m.unit, m.void) for m in measures]
+        rows = [
+            (m.name, f"{m.estimate:.4g}", f"[{m.low:.3g}, {m.high:.3g}]", m.n, m.unit, _rules(m.void)) for m in measures
+        ]
         output.table(("measure", "estimate", "interval", "n", "unit", "void because"), rows)
     if findings:
         rows_found = [(f.severity.value, f.rule, f.location, f.message, f.remedy) for f in findings]

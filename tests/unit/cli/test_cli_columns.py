@@ -22,6 +22,11 @@ def test_long_cells_are_folded_between_words_and_the_first_column_never():
     assert " ".join(line[19:].strip() for line in lines[1:]) == rows[0][1]
 
 
+def test_a_column_that_says_nothing_is_left_out():
+    assert render(["a", "b", "c"], [["1", "", "3"], ["", "", "4"]], 80).split("\n") == ["a  c", "1  3", "   4"]
+    assert render(["a", "b"], [], 80) == "a  b"
+
+
 def test_a_word_longer_than_its_column_is_cut_and_not_lost():
     lines = render(("a", "b"), [("x", "y" * 50)], 20).split("\n")
     assert "".join(line[3:] for line in lines[1:]) == "y" * 50
