@@ -240,8 +240,8 @@ measures:
   - {measure: "membership.tpr@fpr0.001,*", at_most: 0.05}
   - {measure: "membership.auc@*", at_most: 0.7}
 
-  # A private recipe: the epsilon that its training proves. What its audit finds is a finding, and refuses below.
-  - {measure: "epsilon@*", at_most: 10, optional: true}
+  # A private recipe: epsilon as proven and as audited. What the audit finds wrong is a finding, and refuses below.
+  - {measure: "epsilon*@*", at_most: 10, optional: true}
 
   # Integrity: the loss of AUC when a tenth of the training labels is turned.
   - {measure: "poisoning.auc_drop@flip0.1,*", at_most: 0.1}
