@@ -12,7 +12,7 @@ from assay.contract.contract import Contract, Feature, Identifier, Kind, Role, T
 from assay.core.discovery import discover
 from assay.core.finding import Severity
 from assay.data.privacy.base import PrivacyCheck, check_privacy
-from assay.data.privacy.patterns import DIRECT_NAMES, PATTERNS, QUASI_NAMES, says, words_of
+from assay.data.privacy.patterns import DIRECT_NAMES, PATTERNS, QUASI_NAMES, names_people, says, words_of
 from assay.data.validity import voids
 
 RNG = np.random.default_rng(5)
@@ -319,3 +319,33 @@ def _moment():
     from datetime import datetime, timezone
 
     return datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("name", "people"),
+    [
+        ("patient", True),
+        ("customerId", True),
+        ("nr_kunde", True),
+        ("USER-ID", True),
+        ("patient_age", False),
+        ("id", False),
+    ],
+)
+def test_names_of_keys_of_people(name, people):
+    assert names_people(name) is people
+
+
+def test_a_key_of_people_that_the_contract_does_not_name_is_found():
+    who = np.array([f"P{i}" for i in RNG.integers(0, 80, 2 * N)])
+    table = pd.DataFrame({"patient": who, "a": RNG.normal(size=2 * N), "y": np.arange(2 * N) % 2})
+    unnamed = Contract.infer(table, target="y")
+    evidence = check_privacy(table[:N], unnamed, test=table[N:])
+    assert {f.rule: f.severity for f in evidence.findings if f.location == "patient"} == {
+        "undeclared-group": Severity.LOW, "same-person": Severity.HIGH,
+    }  # fmt: skip
+    assert evidence.measure("test_people_in_train@patient").estimate > 0.9
+    named = unnamed.with_column("patient", role=Role.GROUP)
+    assert "undeclared-group" not in {f.rule for f in check_privacy(table[:N], named, test=table[N:]).findings}
+    apart = check_privacy(table[:N], unnamed, test=table[N:].assign(patient="Q" + table["patient"]))
+    assert {f.rule for f in apart.findings if f.location == "patient"} == {"undeclared-group"}

@@ -293,6 +293,13 @@ DIRECT_NAMES = frozenset(
     vorname nachname anschrift adresse strasse telefon steuernummer prenom nom_famille courriel nombre apellido apellidos
     direccion telefono correo nome cognome indirizzo codice_fiscale naam achternaam adres telefoon""".split()
 )
+# What a column is called that says whose row it is, alone or with one of the words after it.
+PEOPLE_NAMES = frozenset(
+    """patient person customer client user member subject participant employee student household respondent individual
+    driver borrower applicant kunde patientin nutzer mitarbeiter cliente paciente usuario empleado utilisateur employe
+    paziente utente""".split()
+)
+_KEYS = frozenset("id ids no nr nbr num number key code uid uuid hash ref".split())
 QUASI_NAMES = frozenset(
     """age sex gender race ethnicity zip zipcode zip_code postcode postal_code post_code city town county district region
     birth birthday birth_date date_birth birth_year year_birth birthplace dob nationality citizenship country
@@ -307,6 +314,12 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(
         word for word in re.split(r"[\W_\d]+", spaced.lower()) if word and word not in ("of", "the", "de", "nr")
     )
+
+
+def names_people(name: str) -> bool:
+    """Return whether a column's name says whose row it is, as ``patient``, ``customerId`` and ``nr_kunde`` do."""
+    words = [word for word in words_of(name) if word not in _KEYS]
+    return len(words) == 1 and words[0] in PEOPLE_NAMES
 
 
 def says(name: str, known: frozenset[str]) -> bool:
