@@ -349,3 +349,13 @@ def test_a_key_of_people_that_the_contract_does_not_name_is_found():
     assert "undeclared-group" not in {f.rule for f in check_privacy(table[:N], named, test=table[N:]).findings}
     apart = check_privacy(table[:N], unnamed, test=table[N:].assign(patient="Q" + table["patient"]))
     assert {f.rule for f in apart.findings if f.location == "patient"} == {"undeclared-group"}
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [(["yes", "no"] * (N // 2), False), ([f"{n:07d}" for n in range(N)], True), ([True, False] * (N // 2), False)],
+)
+def test_a_name_of_an_identifier_needs_values_that_can_be_one(values, found):
+    table = pd.DataFrame({"telephone": values, "y": np.arange(N) % 2})
+    contract = Contract(Target("y", ("0", "1")), (Feature("telephone", Kind.TEXT),))
+    assert ("identifier-name" in {f.rule for f in check_privacy(table, contract).findings}) is found

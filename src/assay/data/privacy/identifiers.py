@@ -24,6 +24,7 @@ _UNIQUE = 0.95
 _WORDS = 4
 _BY_CHANCE = 1e-6
 _NEAR = 10
+_FEW = 20
 _DROP = "Leave the column out of the table, or replace its values by keyed pseudonyms that stay elsewhere"
 
 
@@ -152,7 +153,8 @@ class _Column:
         """Return the finding that the name speaks of a person and the contract does not say so."""
         if self.declared is not Identifier.NO or not self.used:
             return []
-        if says(self.name, DIRECT_NAMES):
+        # A column of few values, such as "telephone: yes", tells a property of a person and not who it is.
+        if says(self.name, DIRECT_NAMES) and len(self.texts) > min(_FEW, self.known / 2):
             message = "by its name, the column tells who a person is"
             return [Finding("identifier-name", Severity.MEDIUM, message, self.name, _DROP)]
         if says(self.name, QUASI_NAMES):
