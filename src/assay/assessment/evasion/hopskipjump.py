@@ -9,6 +9,7 @@ import numpy as np
 
 from assay.assessment.evasion.base import EvasionAttack, Oracle
 from assay.assessment.evasion.line import bisect, start
+from assay.assessment.evasion.planes import Planes
 from assay.assessment.evasion.refine import refine
 from assay.core.settings import OneOf, Within, setting
 
@@ -30,7 +31,9 @@ class HopSkipJump(
 
     Chen, Jordan & Wainwright 2020 (HopSkipJumpAttack). Every step asks one batch for all samples that are
     still searching. Values on a grid (integers, categories) are moved by whole steps. Where the budget allows,
-    the row is refined value by value (``assay.assessment.evasion.refine``), which the paper does not do.
+    the row is refined value by value (``assay.assessment.evasion.refine``), which the paper does not do. Images are mostly
+    probed along waves of low frequency, as Li, Xu, Zhang, Yang & Li 2020 (QEBA, section 4.3) propose: what changes a
+    network's answer is seldom as rough as white noise, and there are far fewer such directions.
     """
 
     max_queries: int = setting(2000, Within(10, None), "Hard budget of model queries for each sample.")
@@ -63,7 +66,7 @@ class HopSkipJump(
     def _walk(self, oracle: Oracle, live: Index, step: int, generator: np.random.Generator) -> None:
         """Make one step of all live samples: estimate the slope, jump, and come back to the boundary."""
         wanted = int(self.directions * np.sqrt(step))
-        slope = _slope(oracle, live, wanted, generator)
+        slope = _slope(oracle, live, _directions(oracle, wanted, step, generator))
         length = oracle.distance[live] / np.sqrt(step)
         here, scale, going = oracle.best[live].copy(), oracle.region.scale, np.ones(len(live), dtype=bool)
         jumped = here.copy()
@@ -91,16 +94,28 @@ def _precision(oracle: Oracle) -> float:
     return float(max(_FINEST, 0.01 / d ** (1.5 if oracle.norm == "l2" else 2.0)))
 
 
-def _slope(oracle: Oracle, live: Index, wanted: int, generator: np.random.Generator) -> Array:
+def _directions(oracle: Oracle, wanted: int, step: int, generator: np.random.Generator) -> Array:
+    """Return random unit directions in which all samples are probed, (wanted, d), in scaled units.
+
+    Of images, those of two steps in three are sums of waves of low frequency.
+    """
+    region, planes = oracle.region, Planes.of(oracle.shape)
+    if planes is None or step % 3 == 0:
+        noise = generator.standard_normal((wanted, region.width))
+    else:
+        noise = planes.smooth(wanted, generator)
+    noise = noise * region.mutable
+    unit: Array = noise / np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def _slope(oracle: Oracle, live: Index, noise: Array) -> Array:
     """Return for each sample the unit direction in which the model's answer turns wrong, (k, d), in scaled units.
 
-    The mean of random displacements, weighted by whether the model is wrong there, less the mean weight
-    (the control variate of the paper's equation 16). Displacements are those really made after projection; all
-    samples are probed in the same directions.
+    The mean of the displacements ``noise`` (m, d), weighted by whether the model is wrong there, less the mean weight
+    (the control variate of the paper's equation 16). Displacements are those really made after projection.
     """
-    region, d = oracle.region, oracle.x0.shape[1]
-    noise = generator.standard_normal((wanted, d)) * region.mutable
-    noise /= np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+    region, (wanted, d) = oracle.region, noise.shape
     slope = np.zeros((len(live), d))
     able = oracle.left[live] - 4 >= wanted
     _fill(oracle, live, np.flatnonzero(able), noise, slope)

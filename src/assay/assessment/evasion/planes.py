@@ -10,9 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Array = NDArray[np.float64]
     Index = NDArray[np.intp]
 
 _MOST_CHANNELS = 4
+# Of a side's frequencies, the share that counts as low, and how many do at least.
+_LOW, _FEWEST = 3, 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,3 +49,19 @@ class Planes:
         down, right = self.row - top[:, None], self.column - left[:, None]
         inside: NDArray[np.bool_] = (down >= 0) & (down < side) & (right >= 0) & (right < side)
         return inside
+
+    def smooth(self, count: int, generator: np.random.Generator) -> Array:
+        """Return random images (count, d): normal weights on the waves of low frequency of each channel."""
+        down, across = _cosines(self.height), _cosines(self.width)
+        weights = generator.standard_normal((count, self.channels, len(down), len(across)))
+        images = down.T @ weights @ across
+        flat: Array = images[:, self.channel, self.row, self.column]
+        return flat
+
+
+def _cosines(size: int) -> Array:
+    """Return the cosine waves of low frequency over ``size`` places, lowest first, each of length one, (k, size)."""
+    k = np.arange(min(size, max(_FEWEST, -(-size // _LOW))))
+    waves = np.cos(np.pi * k[:, None] * (np.arange(size) + 0.5) / size)
+    unit: Array = waves / np.linalg.norm(waves, axis=1, keepdims=True)
+    return unit
