@@ -113,7 +113,7 @@ def _tables(output: Output, items: Sequence[Evidence]) -> None:
     missing = [n for item in items for n in item.not_checked]
     if measures:
         rows = [
-            (m.name, f"{m.estimate:.4g}", f"[{m.low:.3g}, {m.high:.3g}]", m.n, m.unit, _rules(m.void)) for m in measures
+            (m.name, f"{m.estimate:.4g}", f"[{m.low:.4g}, {m.high:.4g}]", m.n, m.unit, _rules(m.void)) for m in measures
         ]
         output.table(("measure", "estimate", "interval", "n", "unit", "void because"), rows)
     if findings:
