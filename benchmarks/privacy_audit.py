@@ -218,7 +218,7 @@ def trees_run(x, y, *, claim, bug, seed):
 def votes_run(x, y, *, claim, bug, seed):
     kind, changes = VOTES[bug]
     with planted("votes", changes):
-        return audit_votes.audit(kind(GaussianNB(), 100, 20.0 / claim, epsilon=claim), x, y, seed=seed)
+        return audit_votes.audit(kind(GaussianNB(), 50, 20.0 / claim, epsilon=claim), x, y, seed=seed)
 
 
 RUNS = {"softmax": (audit_run, BUGS), "trees": (trees_run, TREES), "votes": (votes_run, VOTES)}

@@ -131,11 +131,12 @@ class Audited:
         return tuple(found)
 
     def to_json(self) -> dict[str, object]:
-        """Return the audit as plain data, to stand in the privacy statement."""
+        """Return the audit as plain data, as it is published: p-values to two digits, which say enough."""
         return {
             "epsilon_lower": self.lower, "epsilon_claimed": self.claimed, "delta": self.delta, "canaries": self.canaries,
             "guesses": self.guesses, "correct": self.correct, "confidence": self.confidence,
-            "p_values": dict(self.p_values), "failed": list(self.failed), "seed": self.seed,
+            "p_values": {name: float(f"{p:.2g}") for name, p in self.p_values.items()},
+            "failed": list(self.failed), "seed": self.seed,
         }  # fmt: skip
 
     @classmethod
