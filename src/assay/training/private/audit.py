@@ -9,7 +9,7 @@ beside the claimed upper one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,27 +34,48 @@ if TYPE_CHECKING:
 
 # A check fails below this; with eight checks a sound training fails once in some 12,000 audits.
 _ALARM = 1e-5
+_MEMBERSHIP = "AML.T0024.000"
 # Numbers of per-row gradients that are held at once: they should stay in the processor's cache.
 _HELD = 1 << 18
 # Rows whose gradients are looked at together when they are not written out.
 _TOGETHER = 4096
 
-_CHECKS = {
-    "clip": ("dp-clip", "rows count for more than the clipping bound", "Clip each row's gradient before it is summed"),
-    "sum": ("dp-sum", "the sums hold more, or less, than each row once", "Add up each row's own part, once"),
-    "released": ("dp-released", "the model is made of more than the released sums", "Use the noisy sums and nothing else"),
-    "splits": ("dp-splits", "the splits are not those of the public settings", "Draw splits without looking at the rows"),
-    "noise-size": ("dp-noise-size", "the noise is not of the claimed size", "Give it the standard deviation sigma x bound"),
-    "noise-repeated": ("dp-noise-repeated", "noise of one step comes again in the next", "Draw fresh noise in every step"),
-    "noise-constant": ("dp-noise-constant", "a part of the noise is the same in all steps", "Draw fresh noise in every step"),
-    "sample-rate": ("dp-sample-rate", "rows are drawn at another rate than claimed", "Account for the rate that is used"),
-    "sample-steps": ("dp-sampler", "batch sizes do not spread as those of Poisson samples", "Draw Poisson samples"),
-    "sample-rows": ("dp-sampler-rows", "rows are not drawn equally often and independently", "Draw Poisson samples"),
-    "partition": ("dp-partition", "a row, or a person, lies in more than one part", "Put each row, or person, in one part"),
-    "charged": ("dp-charged", "answers are given that the ledger was not charged for", "Charge the ledger before answering"),
-    "refused": ("dp-refused", "answers are given beyond the budget", "Refuse, and give nothing, when the budget is spent"),
-    "answers": ("dp-answers", "answers do not go by the noisy votes", "Answer with the class of most noisy votes"),
-}  # fmt: skip
+
+def _checks() -> dict[str, Finding]:
+    """Return what it means when a check fails, by the check's name."""
+    return {
+        "clip": Finding("dp-clip", Severity.HIGH, "rows count for more than the clipping bound",
+                    remedy="Clip each row's gradient before it is summed"),
+        "sum": Finding("dp-sum", Severity.HIGH, "the sums hold more, or less, than each row once",
+                    remedy="Add up each row's own part, once"),
+        "released": Finding("dp-released", Severity.HIGH, "the model is made of more than the released sums",
+                    remedy="Use the noisy sums and nothing else"),
+        "splits": Finding("dp-splits", Severity.HIGH, "the splits are not those of the public settings",
+                    remedy="Draw splits without looking at the rows"),
+        "noise-size": Finding("dp-noise-size", Severity.HIGH, "the noise is not of the claimed size",
+                    remedy="Give it the standard deviation sigma x bound"),
+        "noise-repeated": Finding("dp-noise-repeated", Severity.HIGH, "noise of one step comes again in the next",
+                    remedy="Draw fresh noise in every step"),
+        "noise-constant": Finding("dp-noise-constant", Severity.HIGH, "a part of the noise is the same in all steps",
+                    remedy="Draw fresh noise in every step"),
+        "sample-rate": Finding("dp-sample-rate", Severity.HIGH, "rows are drawn at another rate than claimed",
+                    remedy="Account for the rate that is used"),
+        "sample-steps": Finding("dp-sampler", Severity.HIGH, "batch sizes do not spread as those of Poisson samples",
+                    remedy="Draw Poisson samples"),
+        "sample-rows": Finding("dp-sampler-rows", Severity.HIGH, "rows are not drawn equally often and independently",
+                    remedy="Draw Poisson samples"),
+        "partition": Finding("dp-partition", Severity.HIGH, "a row, or a person, lies in more than one part",
+                    remedy="Put each row, or person, in one part"),
+        "charged": Finding("dp-charged", Severity.HIGH, "answers are given that the ledger was not charged for",
+                    remedy="Charge the ledger before answering"),
+        "refused": Finding("dp-refused", Severity.HIGH, "answers are given beyond the budget",
+                    remedy="Refuse, and give nothing, when the budget is spent"),
+        "answers": Finding("dp-answers", Severity.HIGH, "answers do not go by the noisy votes",
+                    remedy="Answer with the class of most noisy votes"),
+    }  # fmt: skip
+
+
+_CHECKS = _checks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +144,10 @@ class Audited:
                 said = f"the run proves epsilon {self.lower:.3g}, more than the claimed {self.claimed:.3g}"
                 found.append(Finding("dp-epsilon", Severity.CRITICAL, said, remedy="Do not release the model"))
                 continue
-            rule, message, remedy = _CHECKS[name]
+            meant = _CHECKS[name]
             found.append(
-                Finding(rule, Severity.HIGH, f"{message} (p = {self.p_values[name]:.2g})", remedy=remedy,
-                        technique="AML.T0024.000")
-            )  # fmt: skip
+                replace(meant, message=f"{meant.message} (p = {self.p_values[name]:.2g})", technique=_MEMBERSHIP)
+            )
         return tuple(found)
 
     def to_json(self) -> dict[str, object]:
@@ -160,7 +180,7 @@ class Audited:
     def evidence(self, subjects: tuple[Subject, ...], made: datetime) -> Evidence:
         """Return the audit as evidence about the model and its data."""
         return Evidence(
-            "privacy.audit", subjects, made, techniques=("AML.T0024.000",), measures=self.measures(),
+            "privacy.audit", subjects, made, techniques=(_MEMBERSHIP,), measures=self.measures(),
             findings=self.findings(), parameters={"audit": self.to_json()},
         )  # fmt: skip
 
