@@ -279,6 +279,15 @@ def test_one_function_audits_each_kind(model):
     assert not audit(model, *small(), canaries=20).failed
 
 
+@pytest.mark.parametrize("made", [forest(classes=range(6), trees=10), DPLogisticRegression(classes=range(6), steps=5)])
+def test_declared_classes_are_those_of_the_audit(made):
+    """A class that no row has still counts in the sums' dimensions and noise."""
+    x, y = small()
+    assert audit(made, x, y, canaries=20).claimed == made.fit(x, y).claim_.epsilon.high
+    with pytest.raises(DataError):
+        audit(made, x, y + 3, canaries=20)
+
+
 def test_an_estimator_may_bring_its_own_audit():
     assert audit(Own(), *small()) == ("asked", ["canaries", "confidence", "seed"])
 

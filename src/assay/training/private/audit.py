@@ -281,15 +281,19 @@ class Auditor:
         return found
 
 
-def planted(X: Any, y: Any, bounds: tuple[Any, Any] | None, canaries: int, *, seed: int) -> Trial:
+def planted(X: Any, y: Any, bounds: tuple[Any, Any] | None, canaries: int, *, seed: int, classes: Any = None) -> Trial:
     """Return rows X (n, d) and labels y (n,) with canaries at the corners of the bounds, or of [-1, 1] without any.
 
-    Raises SettingError for fewer than two canaries.
+    classes: those that the estimator declares (None: the labels'). Raises SettingError for fewer than two canaries,
+    DataError for a label outside the classes.
     """
     if canaries < 2:
         raise SettingError("an audit needs 2 canaries or more")
-    x = np.asarray(X, np.float64)
-    names, codes = np.unique(np.asarray(y), return_inverse=True)
+    x, labels = np.asarray(X, np.float64), np.asarray(y)
+    names = np.unique(labels if classes is None else np.asarray(classes))
+    codes = np.clip(np.searchsorted(names, labels), 0, len(names) - 1)
+    if not np.array_equal(names[codes], labels):
+        raise DataError("a label is none of the declared classes", remedy="Declare every class in `classes`")
     low, high = (np.broadcast_to(np.asarray(end, float), x.shape[1]) for end in bounds or (-1.0, 1.0))
     extra, extra_codes = canary_rows(canaries, low, high, len(names), seed=seed)
     included = coins(canaries, seed=seed)

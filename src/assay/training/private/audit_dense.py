@@ -36,7 +36,7 @@ def audit(
     Canaries lie at corners of the estimator's bounds, or of [-1, 1] without bounds. The copy's noise comes from the
     operating system; seed: of canaries and coins. Raises SettingError for fewer than two canaries.
     """
-    trial = planted(X, y, estimator.bounds, canaries, seed=seed)
+    trial = planted(X, y, estimator.bounds, canaries, seed=seed, classes=estimator.classes)
     width, classes = trial.rows.shape[1], len(trial.names)
     trained = clone(estimator).set_params(
         random_state=None, classes=trial.names, rows=estimator.rows or len(trial.real)

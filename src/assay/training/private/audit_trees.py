@@ -31,7 +31,7 @@ def audit(
     splits must be those of the settings, and the leaves' values those that the noisy sums give. The copy's noise comes from the
     operating system; seed: of canaries and coins. Raises SettingError for fewer than two canaries.
     """
-    trial = planted(X, y, estimator.bounds, canaries, seed=seed)
+    trial = planted(X, y, estimator.bounds, canaries, seed=seed, classes=estimator.classes)
     trained = clone(estimator).set_params(
         random_state=None, classes=trial.names, rows=estimator.rows or len(trial.real)
     )
