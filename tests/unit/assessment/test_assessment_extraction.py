@@ -19,7 +19,7 @@ from assay.assessment.extraction.equation import EquationSolving
 from assay.assessment.extraction.knockoff import Knockoff
 from assay.assessment.extraction.path_finding import PathFinding
 from assay.assessment.extraction.surrogates import fit_best
-from assay.assessment.extraction.thief import Thief, drawn
+from assay.assessment.extraction.thief import Thief
 from assay.assessment.rising import Rising
 from assay.contract.region import Region
 from assay.core.discovery import discover
@@ -212,15 +212,6 @@ def test_a_small_pool_is_filled_with_mixtures_of_its_rows():
     assert len(np.unique(rows, axis=0)) > 20
 
 
-def test_rows_from_ranges_keep_to_them():
-    region = Region.box([0, -np.inf, 0], [9, 3, np.inf], scale=[1, 2, 1])
-    rows = drawn(region, 200, 10.0, np.random.default_rng(0))
-    assert rows.shape == (200, 3)
-    assert np.isfinite(rows).all()
-    assert (rows >= region.base_low).all()
-    assert (rows <= region.base_high).all()
-
-
 def test_samples_that_are_no_flat_rows_are_asked_as_they_are():
     seen = []
 
@@ -398,3 +389,7 @@ def test_a_budget_that_does_not_buy_the_model_is_said():
     least = found.measure("extraction.queries_not_enough_for_0.95@knockoff_labels")
     assert (least.low, least.high) == (1000, 1000)
     assert found.measure("extraction.queries_to_0.95@knockoff_labels") is None
+    (table,) = found.exhibits
+    assert table.heads == ("thief", "answers show", "100 answers", "300 answers", "1,000 answers", "answers to 95 %")
+    assert ("knockoff", "labels") in [row[:2] for row in table.rows]
+    assert {row[-1] for row in table.rows} == {"more than 1,000"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from assay.assessment.curves import Curve, Series
+from assay.assessment.exhibits import Listing
 from assay.assessment.extraction.base import POLICIES, ExtractionAttack
 from assay.assessment.extraction.equation import EquationSolving
 from assay.assessment.extraction.knockoff import Knockoff
@@ -67,6 +68,7 @@ class Extraction(Goal, name="extraction", techniques=("AML.T0024.002", "AML.T000
                 "budgets": list(case.profile.thief_queries), "own_rows": len(own), "judged_on": len(judged),
                 "attacks": sorted(results),
             },
+            exhibits=(_listing(results, floor),),
         )  # fmt: skip
 
 
@@ -119,6 +121,30 @@ def _queries_to(results: dict[str, ExtractionResult], floor: float) -> list[Meas
             )
         )  # fmt: skip
     return found
+
+
+def _listing(results: dict[str, ExtractionResult], floor: Measure) -> Listing:
+    """Return how good each copy is by the answers that it cost, and how many of them 95 % cost."""
+    budgets = sorted({int(q) for r in results.values() for q in r.queries})
+    rows = []
+    for title, result in results.items():
+        share = {int(q): f"{f:.1%}" for q, f in zip(result.queries, result.fidelity, strict=True)}
+        enough = [int(q) for q, f in zip(result.queries, result.fidelity, strict=True) if f >= _ENOUGH]
+        last = f"more than {max(share):,}" if share else "no answer"
+        seen = next((p for p in POLICIES if title.endswith(f"_{p}")), POLICIES[0])
+        rows.append(
+            (
+                title.removesuffix(f"_{seen}"),
+                seen,
+                *(share.get(q, "") for q in budgets),
+                f"{enough[0]:,}" if enough else last,
+            )
+        )
+    heads = ("thief", "answers show", *(f"{q:,} answers" for q in budgets), "answers to 95 %")
+    return Listing(
+        "extraction", "What a copy costs", heads, tuple(rows),
+        f"Share of answers that are the model's own. A copy that always gives the most common answer has {floor.estimate:.1%}.",
+    )  # fmt: skip
 
 
 def _accounts_to(ladder: list[int], heights: list[float], like: Measure) -> Measure:
