@@ -74,12 +74,12 @@ def test_profiles_bound_the_exact_best(shape, mean):
 @pytest.mark.parametrize("mean", [1.5, 4.0, 20.0])
 def test_renyi_divergences_bound_the_exact_best(shape, mean):
     trials = NegativeBinomial(mean, shape)
-    for p, q in itertools.islice(worlds(), 20):
+    for p, q in itertools.islice(worlds(), 12):
         a, b = best_of(p, trials), best_of(q, trials)
         curve = np.array([divergence(p, q, float(order)) for order in ORDERS])
         bound = curve + renyi_cost(trials, curve)
-        exact = np.array([divergence(a, b, float(order)) for order in ORDERS])
-        assert (exact <= bound + 1e-9).all()
+        exact = np.array([divergence(a, b, float(order)) for order in ORDERS[::7]])
+        assert (exact <= bound[::7] + 1e-9).all()
 
 
 def test_the_bound_is_not_loose_beyond_use():
@@ -113,8 +113,8 @@ def test_the_best_of_drawn_trials_is_distributed_as_computed():
     """Monte Carlo of the mechanism itself: draw a number of trials, keep the best outcome."""
     trials, q = NegativeBinomial(4.0, 1.0), np.array([0.5, 0.3, 0.15, 0.05])
     rng = np.random.default_rng(2)
-    best = [rng.choice(4, size=trials.draw(u), p=q).max() for u in rng.random(20_000)]
-    assert np.bincount(best, minlength=4) / 20_000 == pytest.approx(best_of(q, trials), abs=0.015)
+    best = [rng.choice(4, size=trials.draw(u), p=q).max() for u in rng.random(5_000)]
+    assert np.bincount(best, minlength=4) / 5_000 == pytest.approx(best_of(q, trials), abs=0.03)
 
 
 def test_pure_trials_cost_no_more_than_liu_and_talwar_say():

@@ -74,7 +74,7 @@ def test_honest_trees_pass(classes, options):
 
 def test_canaries_are_seen_in_trees_with_little_noise():
     found = audit_trees.audit(forest(epsilon=40.0, trees=20), *small(), canaries=60, seed=2)
-    assert 1.0 < found.lower <= found.claimed
+    assert 0.5 < found.lower <= found.claimed
 
 
 class ByTheData(DPBoostedTreesClassifier):
