@@ -141,7 +141,7 @@ def test_training_goes_the_same_way(device, kind, there, clip):
     for place in ("cpu", device):
         fit = PrivateTrainer(
             network(kind).to(place), rows=40, steps=5, rate=1.0, sigma=1e-6, clip=clip, seed=1,
-            optimizer=lambda held: torch.optim.SGD(held, 0.5, momentum=0.9),
+            optimizer=lambda held: torch.optim.SGD(held, 0.1, momentum=0.9),
         )  # fmt: skip
         made.append(fit.fit(x.to(place) if there else x, y.to(place) if there else y))
         assert {p.device.type for p in made[-1].parameters()} == {place}

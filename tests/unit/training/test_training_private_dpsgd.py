@@ -23,6 +23,7 @@ from assay.training.private.dense import DenseNet, with_ones
 from assay.training.private.dpsgd import Descent
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
 from assay.training.private.noise import Noise
+from assay.training.private.pictures import DIRECTIONS, edges
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
 from assay.training.private.scaling import Scaling, refuse_learnt_scaler
 from assay.training.private.torch_gradients import Gradients
@@ -109,9 +110,8 @@ def test_clipped_sums_equal_those_of_whole_gradients(widths, clip):
     net = DenseNet(widths, Noise(1).uniform)
     out = np.empty_like(net.weights)
     net.clipped_sum(x, np.eye(widths[-1], dtype=np.float32)[codes], np.einsum("ij,ij->i", x, x), clip, 0.4, out)
-    whole = reference_of(widths, x.astype(float), codes)(net.weights, np.arange(30))
-    sizes = [layer.size for layer in net.layers]
-    parts = np.split(whole, np.cumsum(sizes)[:-1], axis=1)
+    pairs = reference_of(widths, x.astype(float), codes)(net.weights, np.arange(30)).pairs
+    parts = [(back[:, :, None] * into[:, None, :]).reshape(30, -1) for back, into in pairs]
     factors = clip.factors(np.stack([np.square(p).sum(1) for p in parts], 1), 0.4)
     want = np.concatenate([(p * factors[:, k % factors.shape[1], None]).sum(0) for k, p in enumerate(parts)])
     assert np.abs(out - want).max() <= 1e-6 * max(1.0, np.abs(want).max())
@@ -262,12 +262,37 @@ def test_declared_classes_and_rows_are_no_longer_assumptions():
         DPLogisticRegression(bounds=(0, 16), classes=range(9)).fit(x, y)
 
 
-def test_random_features_look_at_one_row_at_a_time():
+@pytest.mark.parametrize("options", [{"features": 50}, {"image": (8, 8)}, {"image": (16, 4), "features": 50}])
+def test_features_look_at_one_row_at_a_time(options):
     x, _ = digits()
-    scaling = Scaling((0, 16), 3.0, unit_rows=True, features=50)
+    scaling = Scaling((0, 16), 3.0, unit_rows=True, **options)
     whole = scaling.apply(x)
     assert np.allclose(whole[7:8], scaling.apply(x[7:8]))
     assert np.array_equal(whole, scaling.apply(x))
+    assert whole.shape[1] == scaling.width(64)
+
+
+def test_edges_know_their_direction_and_their_place():
+    """A picture that is bright from its sixth column on has edges to the right there, and next to none of other kinds."""
+    picture = np.zeros((6, 9))
+    picture[:, 5:] = 1.0
+    found = edges(picture.reshape(1, -1), (6, 9)).reshape(DIRECTIONS, 3, 4)
+    assert (found[0, :, 1:3] > found[0, :, [0, 3]].max()).any(axis=1).all()
+    assert (found[[1, -1]] <= found[0] / 4 + 1e-9).all()
+    assert found[2:-1].max() < 1e-9
+    assert not found[0, :, 0].any()
+    turned = edges(picture.T.reshape(1, -1), (9, 6)).reshape(DIRECTIONS, 4, 3)
+    assert np.allclose(turned[DIRECTIONS // 4], found[0].T, atol=1e-6)
+    assert np.allclose(edges(picture.reshape(1, -1) + 7.0, (6, 9)), found.reshape(1, -1))
+
+
+def test_pictures_are_learnt_with_less_noise():
+    x, y = digits()
+    options = {"bounds": (0, 16), "unit_rows": True, "row_norm": 3.0, "steps": 60, "learning_rate": 2.0, "clip": 0.3}
+    options |= {"features": 300, "random_state": 1}
+    plain, pictures = (DPLogisticRegression(1.0, image=shape, **options).fit(x, y) for shape in (None, (8, 8)))
+    assert pictures.score(x, y) > plain.score(x, y)
+    assert pictures.privacy_statement()["preprocessing"]["image"] == [8, 8]
 
 
 @pytest.mark.parametrize("model", [DPLogisticRegression(), DPMLPClassifier()], ids=lambda m: type(m).__name__)
@@ -341,6 +366,8 @@ def test_what_breaks_the_proof_is_refused_with_a_remedy(attempt, reason):
         lambda: DPLogisticRegression(bounds=(16, 0)).fit(*digits()),
         lambda: DPLogisticRegression(bounds=([0, 1], [2, 3])).fit(*digits()),
         lambda: DPLogisticRegression(row_norm=0.0).fit(*digits()),
+        lambda: DPLogisticRegression(image=(8, 7)).fit(*digits()),
+        lambda: DPLogisticRegression(image=(64, 1)).fit(*digits()),
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=0, steps=1, rate=0.5),
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=10, steps=1, rate=0.0),
         lambda: trainer_of(nn.Linear(2, 2)).fit(np.zeros((3, 2)), np.zeros(3)),

@@ -213,10 +213,11 @@ def test_ledgers_refuse_nonsense(tmp_path, wrong):
     [
         DPLogisticRegression(3.0, bounds=(0, 16)),
         DPLogisticRegression(3.0, bounds=(0, 16), unit_rows=True, features=100, row_norm=3.0),
+        DPLogisticRegression(3.0, bounds=(0, 16), unit_rows=True, image=(8, 8), features=100, row_norm=3.0),
         DPMLPClassifier(3.0, hidden=(16,), steps=40, bounds=(0, 16), row_norm=2.0),
         DPBoostedTreesClassifier(3.0, trees=50, bounds=(0, 16)),
     ],
-    ids=["linear", "features", "network", "trees"],
+    ids=["linear", "features", "pictures", "network", "trees"],
 )
 @pytest.mark.parametrize("classes", [2, 10])
 def test_the_onnx_form_answers_alike(model, classes):

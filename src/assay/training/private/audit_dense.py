@@ -14,7 +14,6 @@ from assay.training.private.clipping import PerLayer
 from assay.training.private.dense import with_ones
 from assay.training.private.dpsgd import Descent, Step
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
-from assay.training.private.scaling import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ def audit(
     trained = clone(estimator).set_params(
         random_state=None, classes=trial.names, rows=estimator.rows or len(trial.real)
     )
-    scaling = Scaling(trained.bounds, trained.row_norm, trained.unit_rows, trained.features, trained.gamma)
+    scaling = trained.scaling()
     inputs = with_ones(scaling.apply(trial.rows)).astype(np.float64)
     widths, plan = trained.widths(width, classes), trained.plan(trained.rows)
     auditor = Auditor(

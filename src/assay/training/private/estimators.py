@@ -93,6 +93,7 @@ class _DenseClassifier(PrivateClassifier):
         unit_rows: bool = False,
         features: int = 0,
         gamma: float = 1.5,
+        image: tuple[int, int] | None = None,
         classes: Any = None,
         rows: int | None = None,
         random_state: Any = None,
@@ -114,6 +115,7 @@ class _DenseClassifier(PrivateClassifier):
         self.unit_rows = unit_rows
         self.features = features
         self.gamma = gamma
+        self.image = image
         self.classes = classes
         self.rows = rows
         self.random_state = random_state
@@ -130,7 +132,7 @@ class _DenseClassifier(PrivateClassifier):
         x, codes, taken = self._read(X, y)
         plan = self.plan(self.rows_)
         noise = Noise(None if self.random_state is None else seed_of(self.random_state))
-        self._scaling = Scaling(self.bounds, self.row_norm, self.unit_rows, self.features, self.gamma)
+        self._scaling = self.scaling()
         classes = len(self.classes_)
         widths = self.widths(x.shape[1], classes)
         net = DenseNet(widths, noise.uniform if len(widths) > 2 else None)
@@ -157,6 +159,10 @@ class _DenseClassifier(PrivateClassifier):
             steps=self.steps, rate=rate, sigma=sigma, expected=rate * rows, learning_rate=self.learning_rate,
             momentum=self.momentum, l2=self.l2, average=self.average, clip=clipping(self.clip_kind, self.clip),
         )  # fmt: skip
+
+    def scaling(self) -> Scaling:
+        """Return what the rows go through before the network."""
+        return Scaling(self.bounds, self.row_norm, self.unit_rows, self.features, self.gamma, self.image)
 
     def onnx_bytes(self) -> bytes:
         """Return the fitted classifier, its scaling included, as an ONNX graph. Needs the package onnx."""
@@ -191,14 +197,14 @@ class DPLogisticRegression(_DenseClassifier):
     """Softmax regression under (epsilon, delta)-differential privacy.
 
     bounds: (low, high) of the features, scalars or one a feature, by the contract; they are scaled to [-1, 1] and cut
-    there. row_norm: longest row that is used as it is. unit_rows, features, gamma: as in ``Scaling``. batch, sample_rate: rows
-    in a step. rows: the number of rows as far as it is public. random_state: repeatable noise, for tests only: the
-    statement then says that the claim does not hold.
+    there. row_norm: longest row that is used as it is. unit_rows, features, gamma, image: as in ``Scaling``. batch,
+    sample_rate: rows in a step. rows: the number of rows as far as it is public. random_state: repeatable noise, for
+    tests only: the statement then says that the claim does not hold.
     """
 
     def widths(self, width: int, classes: int) -> list[int]:
         """Return the widths of rows and of scores."""
-        return [self.features or width, classes]
+        return [self.scaling().width(width), classes]
 
     @property
     def coef_(self) -> NDArray[np.float64]:
@@ -237,6 +243,7 @@ class DPMLPClassifier(_DenseClassifier):
         unit_rows: bool = False,
         features: int = 0,
         gamma: float = 1.5,
+        image: tuple[int, int] | None = None,
         classes: Any = None,
         rows: int | None = None,
         random_state: Any = None,
@@ -244,14 +251,14 @@ class DPMLPClassifier(_DenseClassifier):
         super().__init__(
             epsilon, delta, steps=steps, sample_rate=sample_rate, batch=batch, learning_rate=learning_rate,
             momentum=momentum, l2=l2, average=average, clip=clip, clip_kind=clip_kind, sigma=sigma, bounds=bounds,
-            row_norm=row_norm, unit_rows=unit_rows, features=features, gamma=gamma, classes=classes, rows=rows,
-            random_state=random_state,
+            row_norm=row_norm, unit_rows=unit_rows, features=features, gamma=gamma, image=image, classes=classes,
+            rows=rows, random_state=random_state,
         )  # fmt: skip
         self.hidden = hidden
 
     def widths(self, width: int, classes: int) -> list[int]:
         """Return the widths of rows, of the hidden layers and of scores."""
-        return [self.features or width, *self.hidden, classes]
+        return [self.scaling().width(width), *self.hidden, classes]
 
 
 def seed_of(random_state: Any) -> int:

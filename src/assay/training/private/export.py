@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.core.errors import UnsupportedError
+from assay.training.private import pictures
 from assay.training.private.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def scale(graph: Graph, value: str, scaling: Scaling, width: int) -> str:
         slope, shift = graph.constant(2 / (high - low)), graph.constant((low + high) / (high - low))
         value = graph.node("Sub", graph.node("Mul", value, slope), shift)
         value = graph.node("Clip", value, graph.constant(-1.0), graph.constant(1.0))
+    if scaling.image is not None:
+        value = edges(graph, value, scaling.image)
     if scaling.unit_rows:
         value = graph.node("Sub", value, graph.node("ReduceMean", value, axes=[1], keepdims=1))
     length = 1.0 if scaling.row_norm is None else scaling.row_norm
@@ -92,10 +95,28 @@ def scale(graph: Graph, value: str, scaling: Scaling, width: int) -> str:
             factor = graph.node("Min", factor, graph.constant(1.0))
         value = graph.node("Mul", value, factor)
     if scaling.features:
-        turns, offsets = scaling.turns(width)
+        turns, offsets = scaling.turns(width if scaling.image is None else pictures.widths_of(scaling.image))
         waves = graph.node("Cos", graph.node("Gemm", value, graph.constant(turns), graph.constant(offsets)))
         value = graph.node("Mul", waves, graph.constant(length * (2 / scaling.features) ** 0.5))
     return value
+
+
+def edges(graph: Graph, value: str, image: tuple[int, int]) -> str:
+    """Return the name of the pictures' features, as ``pictures.edges`` makes them."""
+    shaped = graph.node("Reshape", value, graph.constant([-1, 1, *image], np.int64))
+    padded = graph.node("Pad", shaped, graph.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64), mode="edge")
+    differences = np.zeros((2, 1, 3, 3))
+    differences[0, 0, 1], differences[1, 0, :, 1] = [-1, 0, 1], [-1, 0, 1]
+    slope = graph.node("Conv", padded, graph.constant(differences))
+    strength = graph.node("ReduceL2", slope, axes=[1], keepdims=1)
+    along = graph.node("Conv", slope, graph.constant(pictures.turns()[:, :, None, None]))
+    share = graph.node("Div", graph.node("Relu", along), graph.node("Max", strength, graph.constant(pictures.TINY)))
+    maps = graph.node("Mul", graph.node("Pow", share, graph.constant(float(pictures.SHARPNESS))), strength)
+    window = np.broadcast_to(np.outer(pictures.WINDOW, pictures.WINDOW), (pictures.DIRECTIONS, 1, 4, 4))
+    sums = graph.node(
+        "Conv", maps, graph.constant(window), strides=[2, 2], pads=[1, 1, 1, 1], group=pictures.DIRECTIONS
+    )
+    return graph.node("Flatten", graph.node("Sqrt", sums), axis=1)
 
 
 def trees_onnx(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from assay.core.clock import stream
 from assay.core.errors import DataError, Refused, SettingError
+from assay.training.private.pictures import edges, widths_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,8 @@ class Scaling:
     """Features cut to ``bounds`` and mapped to [-1, 1]; rows shortened to ``row_norm``; perhaps random features of them.
 
     bounds: (low, high), scalars or one a feature; None leaves features as they are. unit_rows: each row is freed of its
-    own mean and brought to the length ``row_norm`` instead of being cut to it. features: replace the row, then of unit
+    own mean and brought to the length ``row_norm`` instead of being cut to it. image: rows are pictures of (height,
+    width) in one channel, of which ``pictures.edges`` are taken. features: replace the row, then of unit
     length, by so many random cosines of it (Rahimi & Recht 2007), an approximate Gaussian kernel of width 1 / gamma,
     drawn from a public seed. Each output row depends on its own input row and on public numbers alone.
     """
@@ -33,6 +35,11 @@ class Scaling:
     unit_rows: bool = False
     features: int = 0
     gamma: float = 1.5
+    image: tuple[int, int] | None = None
+
+    def width(self, given: int) -> int:
+        """Return the number of scaled features of rows with ``given`` ones."""
+        return self.features or (given if self.image is None else widths_of(self.image))
 
     def apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the scaled rows (n, d). Raises SettingError for empty bounds, DataError for another number of features."""
@@ -43,6 +50,13 @@ class Scaling:
             if low.ndim and low.shape != (x.shape[1],):
                 raise DataError(f"{x.shape[1]} features but {low.size} bounds", remedy="Give one bound a feature")
             x = np.clip((2 * x - low - high) / (high - low), -1.0, 1.0)
+        if self.image is not None:
+            if min(self.image) < 2 or self.image[0] * self.image[1] != x.shape[1]:
+                raise DataError(
+                    f"rows of {x.shape[1]} values are no pictures of {self.image}",
+                    remedy="Give image=(height, width) of one channel, each 2 or more",
+                )
+            x = edges(x, self.image)
         length = 1.0 if self.row_norm is None else self.row_norm
         if not length > 0:
             raise SettingError(f"row_norm cannot be {self.row_norm}", remedy="Give a number above 0")
@@ -66,7 +80,8 @@ class Scaling:
         """Return the scaling as plain data."""
         ends = None if self.bounds is None else [np.asarray(end, np.float64).tolist() for end in self.bounds]
         return {"bounds": ends, "row_norm": self.row_norm, "unit_rows": self.unit_rows,
-                "features": self.features, "gamma": self.gamma, "learnt": "nothing"}  # fmt: skip
+                "features": self.features, "gamma": self.gamma, "image": None if self.image is None else list(self.image),
+                "learnt": "nothing"}  # fmt: skip
 
 
 class BoundsEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
