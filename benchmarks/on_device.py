@@ -238,7 +238,11 @@ def attacks(device, small, module):
             n = many if place == device else few
             target = predictor(copy.deepcopy(module).to(place), classes=10, batch=None if place == "cuda" else 500)
             attack(target, x[:8], y[:8], REGION, seed=0)
-            taken, found = timed(lambda t=target, n=n, a=attack: a(t, x[:n], y[:n], REGION, seed=0), place)
+            runs = [
+                timed(lambda t=target, n=n, a=attack: a(t, x[:n], y[:n], REGION, seed=0), place)
+                for _ in range(2 if name == "pgd-40" else 1)  # cuDNN looks for the best way at each new size
+            ]
+            taken, found = min(runs, key=lambda run: run[0])
             seconds[place] = taken / n
             say(what=name, on=place, samples=n, robust=float((~found.success & ~found.already_wrong).mean()),
                 rows_a_sample=float(found.queries.mean()), ms_a_sample=1e3 * taken / n)  # fmt: skip
@@ -259,7 +263,9 @@ def peer(name, module, x, y, ours):
         "pgd-40": lambda: torchattacks.PGD(net, eps=0.1, alpha=0.01, steps=40),
         "autoattack": lambda: torchattacks.AutoAttack(net, norm="Linf", eps=0.1, n_classes=10, seed=0),
     }[name]()
-    seconds, turned = timed(lambda: made(a, b), "cuda")
+    seconds, turned = min(
+        (timed(lambda: made(a, b), "cuda") for _ in range(2 if name == "pgd-40" else 1)), key=lambda run: run[0]
+    )
     with torch.no_grad():
         left = float((net(turned).argmax(1) == b).double().mean())
     say(what=name, way="torchattacks", on="cuda", samples=len(x), robust=left, ms_a_sample=1e3 * seconds / len(x),
