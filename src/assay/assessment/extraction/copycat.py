@@ -9,8 +9,8 @@ import numpy as np
 
 from assay.assessment.extraction.base import ANSWERS, SHOWN, ExtractionAttack
 from assay.assessment.extraction.surrogates import perceptron
-from assay.assessment.extraction.thief import drawn
 from assay.assessment.rising import Rising
+from assay.contract.draw import drawn
 from assay.core.settings import Within, setting
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.assessment.extraction.base import ANSWERS, SHOWN, ExtractionAttack
-from assay.assessment.extraction.thief import drawn, owned
+from assay.assessment.extraction.thief import owned
 from assay.assessment.rising import Rising
+from assay.contract.draw import drawn
 from assay.core.settings import setting
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 
 from assay.assessment.extraction.base import ANSWERS, SHOWN, ExtractionAttack, Purse
 from assay.assessment.extraction.surrogates import forest
-from assay.assessment.extraction.thief import drawn, owned
+from assay.assessment.extraction.thief import owned
 from assay.assessment.rising import Rising
+from assay.contract.draw import drawn
 from assay.core.settings import Within, setting
 
 if TYPE_CHECKING:

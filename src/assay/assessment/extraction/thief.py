@@ -10,6 +10,7 @@ import numpy as np
 from assay.assessment.extraction.base import ANSWERS, SHOWN, ExtractionAttack
 from assay.assessment.extraction.surrogates import fit_best
 from assay.assessment.rising import Rising
+from assay.contract.draw import drawn
 from assay.core.errors import DataError
 from assay.core.settings import OneOf, Within, setting
 
@@ -25,7 +26,6 @@ _KNOWN = {
     "rows": "has unlabelled rows of the model's distribution and mixes more of them",
     "ranges": "has no rows and knows the contract's ranges only",
 }
-_ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +71,3 @@ def owned(pool: Array, region: Region, count: int, generator: np.random.Generato
     parents = generator.integers(0, len(pool), (2, count - len(first)))
     mixed = np.where(generator.random((parents.shape[1], pool.shape[1])) < 0.5, pool[parents[0]], pool[parents[1]])
     return np.concatenate([first, region.project(mixed, pool[parents[0]])])
-
-
-def drawn(region: Region, count: int, spread: float, generator: np.random.Generator) -> Array:
-    """Return rows (count, d) uniform in the ranges of ``region``, whole where it is, within its relations if they can be.
-
-    An attacker with no rows makes people up: directions and frozen values, which start from a row, do not bind.
-    """
-    low, high = region.base_low, region.base_high
-    reach = 2.0 * spread * region.scale
-    bottom = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high - reach, -reach / 2.0))
-    top = np.where(np.isfinite(high), high, bottom + reach)
-    whole = region.whole | region.category
-    kept: list[Array] = []
-    missing = count
-    for _ in range(_ROUNDS):
-        rows = bottom + generator.random((count, region.width)) * (top - bottom)
-        rows = np.where(whole, np.clip(np.rint(rows), np.ceil(bottom), np.floor(top)), rows)
-        over = rows @ region.weights.T > region.bounds
-        good = rows[~(over & ~region.equal).any(axis=1)][:missing]
-        kept.append(good)
-        missing -= len(good)
-        if not missing:
-            break
-    return np.concatenate([*kept, rows[:missing]])
