@@ -41,7 +41,7 @@ POLICY = """
 measures:
   - {measure: quality.auc, at_least: 0.5}
   - {measure: "epsilon@*", at_most: 3.0}
-require: [training, privacy.audit]
+require: [training, {control: privacy.audit, optional: true}]
 """
 
 
@@ -121,7 +121,9 @@ def test_a_training_with_less_noise_than_claimed_is_refused(ran, root):
 def test_the_default_policy_holds_private_recipes_to_an_epsilon():
     from assay.registry.policy import DEFAULT_POLICY
 
-    assert any(r.matches("epsilon@delta1e-05") and r.optional for r in Policy.from_yaml(DEFAULT_POLICY).rules)
+    policy = Policy.from_yaml(DEFAULT_POLICY)
+    assert any(r.matches("epsilon@delta1e-05") and r.optional for r in policy.rules)
+    assert policy.complete == ("privacy.audit",)
 
 
 def test_evidence_survives_its_record(ran):

@@ -112,6 +112,7 @@ def evaluate(policy: Policy, evidence: Sequence[Evidence], digest: Digest, *, no
             fresh.append(item)
     judged = [row for rule in policy.rules for row in _judged(rule, fresh)]
     required = [row for pattern in policy.require for row in _required(pattern, fresh)]
+    required += [row for pattern in policy.complete if _speakers(pattern, fresh) for row in _required(pattern, fresh)]
     found = [
         _finding(item.control, f) for item in fresh for f in item.findings if f.severity.rank >= policy.fail_on.rank
     ]
@@ -149,8 +150,12 @@ def _held(rule: Rule, measure: Measure) -> GateRow:
     )
 
 
+def _speakers(pattern: str, evidence: Sequence[Evidence]) -> list[Evidence]:
+    return [item for item in evidence if fnmatchcase(item.control, pattern)]
+
+
 def _required(pattern: str, evidence: Sequence[Evidence]) -> list[GateRow]:
-    found = [item for item in evidence if fnmatchcase(item.control, pattern)]
+    found = _speakers(pattern, evidence)
     if not found:
         why = "this control has not spoken about this model"
         return [GateRow(pattern, Verdict.NOT_CHECKED, threshold="must have been checked", why=why, remedy="Run it")]

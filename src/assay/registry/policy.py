@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -60,8 +60,9 @@ class Rule:
 class Policy:
     """What a release must reach. Round trip: ``Policy.from_json(p.to_json()) == p``.
 
-    require: controls (patterns) that must have complete evidence. fail_on: severity from which a finding refuses.
-    max_age_days: evidence older than this counts as none. approvals: how many people must approve.
+    require: controls (patterns) that must have complete evidence; complete: those of which it must be so where they have
+    spoken at all. fail_on: severity from which a finding refuses. max_age_days: evidence older than this counts as none.
+    approvals: how many people must approve.
     """
 
     rules: tuple[Rule, ...]
@@ -69,6 +70,7 @@ class Policy:
     fail_on: Severity = Severity.HIGH
     max_age_days: int = 90
     approvals: int = 1
+    complete: tuple[str, ...] = ()
 
     @property
     def max_age(self) -> timedelta:
@@ -107,17 +109,18 @@ class Policy:
             raise InputError("asks for nothing", where=where, remedy="Name measures with thresholds, or controls")
         return cls(
             tuple(_rule(rule, f"{where}: measures[{i}]") for i, rule in enumerate(rules)),
-            tuple(_name(control, f"{where}: require") for control in require),
+            tuple(_name(control, f"{where}: require") for control in require if not isinstance(control, Mapping)),
             _severity(findings.get("fail_on", "high"), f"{where}: findings.fail_on"),
             _whole(evidence.get("max_age_days", 90), f"{where}: evidence.max_age_days", _MOST_DAYS),
             _whole(approvals.get("needed", 1), f"{where}: approvals.needed"),
+            _where_made(require, f"{where}: require"),
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the policy as plain data."""
         return {
             "measures": [rule.to_json() for rule in self.rules],
-            "require": list(self.require),
+            "require": [*self.require, *({"control": name, "optional": True} for name in self.complete)],
             "fail_on": self.fail_on.value,
             "max_age_days": self.max_age_days,
             "approvals": self.approvals,
@@ -131,10 +134,11 @@ class Policy:
             raise InputError("not a policy")
         return cls(
             tuple(_rule(rule, "measures") for rule in rules),
-            tuple(_name(control, "require") for control in require),
+            tuple(_name(control, "require") for control in require if not isinstance(control, Mapping)),
             _severity(record.get("fail_on"), "fail_on"),
             _whole(record.get("max_age_days"), "max_age_days", _MOST_DAYS),
             _whole(record.get("approvals"), "approvals"),
+            _where_made(require, "require"),
         )
 
     def digest(self) -> Digest:
@@ -161,6 +165,20 @@ def _rule(record: object, where: str) -> Rule:
     if not isinstance(why, str) or not _utf8(why):
         raise InputError(f"why is {_short(why)}", where=where, remedy="Say it in words")
     return Rule(name, low, high, str(uncertain), optional, why)
+
+
+def _where_made(require: Sequence[object], where: str) -> tuple[str, ...]:
+    """Return the controls of entries like ``{control: privacy.audit, optional: true}``."""
+    found = []
+    for entry in require:
+        if isinstance(entry, Mapping):
+            _known(entry, {"control", "optional"}, where, "require")
+            if entry.get("optional") is not True:
+                raise InputError(
+                    "a control by itself is a name", where=where, remedy="Say optional: true, or the name alone"
+                )
+            found.append(_name(entry.get("control"), where))
+    return tuple(found)
 
 
 def _known(record: Mapping[str, object], known: set[str], where: str, what: str) -> None:
@@ -249,8 +267,10 @@ measures:
   # The converted model is the trained one.
   - {measure: label_agreement, at_least: 0.98, optional: true}
 
-# Controls that must have spoken, completely, about this very model. For a private recipe add privacy.audit.
-require: [data.contract, data.validity, scan, quality, evasion, membership, extraction, poisoning]
+# Controls that must have spoken, completely, about this very model; optional: only where they speak at all.
+require:
+  [data.contract, data.validity, scan, quality, evasion, membership, extraction, poisoning,
+   {control: privacy.audit, optional: true}]    # a private recipe is audited, or does not pass
 
 findings: {fail_on: high}        # the severity from which a finding refuses: note, low, medium, high, critical
 evidence: {max_age_days: 90}     # older evidence counts as none

@@ -112,6 +112,15 @@ def test_every_measure_that_matches_is_held():
     assert verdict(Policy((rule,)), said(good), said(bad, control="again")) is Verdict.FAIL
 
 
+def test_an_optional_control_must_be_complete_where_it_speaks():
+    policy = Policy((AUC,), complete=("privacy.audit",))
+    gap = (NotChecked("audit", "it was switched off"),)
+    assert verdict(policy, said(GOOD)) is Verdict.PASS
+    assert verdict(policy, said(GOOD), said(control="privacy.audit")) is Verdict.PASS
+    assert verdict(policy, said(GOOD), said(control="privacy.audit", not_checked=gap)) is Verdict.NOT_CHECKED
+    assert verdict(Policy((AUC,)), said(GOOD), said(control="privacy.audit", not_checked=gap)) is Verdict.PASS
+
+
 def test_a_required_control_must_have_spoken_completely():
     policy = Policy((), ("scan",))
     assert verdict(policy) is Verdict.NOT_CHECKED

@@ -42,6 +42,10 @@ BAD = [
     ("require: [1]", "require: 1 is no name"),
     ("require: ['  ']", "require: "),
     ("require: [[scan]]", "require: "),
+    ("require: [{control: scan}]", "a control by itself"),
+    ("require: [{control: scan, optional: perhaps}]", "a control by itself"),
+    ("require: [{control: 3, optional: true}]", "require: "),
+    ("require: [{control: scan, optional: true, why: x}]", "'why' in require"),
     ('require: ["\\uD800"]', "require: "),
     ("measures: [quality.auc]", "measures[0]"),
     ("measures: [{at_least: 1}]", "measures[0].measure"),
@@ -93,6 +97,7 @@ def rules(draw):
 policies = st.builds(
     Policy, st.lists(rules(), max_size=4).map(tuple), st.lists(names, max_size=3).map(tuple),
     st.sampled_from(list(Severity)), st.integers(1, 36_500), st.integers(1, 1_000),
+    st.lists(names, max_size=2).map(tuple),
 )  # fmt: skip
 
 
@@ -186,11 +191,11 @@ def test_records_survive_the_round_trip(policy):
 
 
 @settings(max_examples=60, deadline=None)
-@given(policies.filter(lambda p: p.rules or p.require))
+@given(policies.filter(lambda p: p.rules or p.require or p.complete))
 def test_yaml_says_what_the_record_says(policy):
     record = {
         "measures": [r.to_json() for r in policy.rules],
-        "require": list(policy.require),
+        "require": [*policy.require, *({"control": c, "optional": True} for c in policy.complete)],
         "findings": {"fail_on": policy.fail_on.value},
         "evidence": {"max_age_days": policy.max_age_days},
         "approvals": {"needed": policy.approvals},
