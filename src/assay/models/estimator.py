@@ -47,7 +47,9 @@ class Estimator(Predictor, name="estimator"):
         known = getattr(model, "classes_", None)
         if known is None:
             raise DataError(
-                "the estimator is not fitted as a classifier", where=type(model).__name__, remedy="Call fit first"
+                "the estimator is not fitted as a classifier",
+                where=type(model).__name__,
+                remedy="Call fit first, or give a classifier",
             )
         names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
         described = contract if contract is not None and contract.tensor is None else None

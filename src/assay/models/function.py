@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from assay.core.errors import SettingError
+from assay.contract.table import first_line
+from assay.core.errors import DataError, SettingError
 from assay.models.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -53,8 +54,19 @@ def as_probabilities(answer: object, classes: int) -> NDArray[np.float64]:
     """Return an answer as probabilities (n, classes): labels (n,) become one-hot, (n, 1) the positive's share."""
     import numpy as np
 
-    values = np.asarray(answer, dtype=np.float64)
+    try:
+        values = np.asarray(answer, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"the model answers with something else than numbers ({first_line(error)})",
+            remedy="Return probabilities (n, classes), or class indices (n,)",
+        ) from error
     if values.ndim == 1 and (classes != 2 or not ((values > 0) & (values < 1)).any()):
+        if not ((values >= 0) & (values < classes)).all():
+            raise DataError(
+                f"the model answers with labels from {values.min():g} to {values.max():g} and has {classes} classes",
+                remedy="Return class indices from 0, or probabilities (n, classes)",
+            )
         hot: NDArray[np.float64] = np.zeros((len(values), classes))
         hot[np.arange(len(values)), values.astype(np.intp)] = 1.0
         return hot

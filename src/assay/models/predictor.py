@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[Any]
 
+_NEAR = 1e-4
+
 
 class Predictor(Control, package="assay.models"):
     """A model that answers with class probabilities. Adapters implement ``accepts``, ``_wrap`` and ``_probabilities``.
@@ -65,7 +67,7 @@ class Predictor(Control, package="assay.models"):
         """Return class probabilities, (n, classes), for samples (n, ...).
 
         Raises BudgetError before asking anything when n rows would pass the budget, and DataError
-        when the model answers in another shape.
+        when the model answers in another shape or with what is no probability.
         """
         import numpy as np
 
@@ -82,6 +84,12 @@ class Predictor(Control, package="assay.models"):
                 raise DataError(
                     f"the model answered in shape {part.shape} for {min(size, n - start)} rows and {self.classes} classes",
                     remedy="Return one probability per class and row",
+                )
+            # Not so for NaN.
+            if not ((part >= -_NEAR) & (part <= 1.0 + _NEAR)).all():
+                raise DataError(
+                    f"the model answered with values that are no probabilities, from {part.min():.3g} to {part.max():.3g}",
+                    remedy="Return finite shares within [0, 1], as softmax makes them of scores",
                 )
             parts.append(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

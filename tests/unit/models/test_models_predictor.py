@@ -107,6 +107,22 @@ def test_an_answer_of_the_wrong_shape_is_refused():
         predictor(lambda rows: np.zeros((1, 2)), classes=2).labels(X)
 
 
+@pytest.mark.parametrize("answer", [np.array([[-3.0, 5.0]]), np.array([[0.5, np.nan]]), np.array([[0.0, np.inf]])])
+def test_what_is_no_probability_is_refused(answer):
+    with pytest.raises(DataError, match="no probabilities"):
+        predictor(lambda rows: np.repeat(answer, len(rows), axis=0), classes=2).probabilities(X)
+
+
+def test_labels_that_are_no_class_indices_are_refused():
+    with pytest.raises(DataError, match="labels from 1 to 3 and has 3 classes"):
+        predictor(lambda rows: np.arange(len(rows)) % 3 + 1, classes=3).probabilities(X)
+
+
+def test_a_function_that_answers_in_words_is_refused():
+    with pytest.raises(DataError, match="something else than numbers"):
+        predictor(lambda rows: np.array(["yes"] * len(rows)), classes=2).probabilities(X)
+
+
 def test_gradients_of_a_tree_are_refused():
     with pytest.raises(UnsupportedError):
         predictor(DecisionTreeClassifier().fit(X, Y)).gradient(X, Y)
