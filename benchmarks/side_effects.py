@@ -26,6 +26,7 @@ def main():
     options.add_argument("--data", default="../shared/datasets")
     options.add_argument("--rows", type=int, default=800)
     options.add_argument("--radius", type=float, default=1.5)
+    options.add_argument("--only", nargs="+", default=(), help="names of defences, as the table has them")
     chosen = options.parse_args()
     sys.path.insert(0, chosen.data)
     import torch
@@ -41,7 +42,7 @@ def main():
     base = AdversarialClassifier(radius=0.0, norm="l2", epochs=30, validation=0.0, threads=1).fit(*train)
     found = side_effects(
         base, train=train, test=test, region=Region.box(np.zeros(784), np.ones(784)), radius=chosen.radius, rows=60,
-        queries=400, progress=lambda name: print("...", name, flush=True),
+        queries=400, only=chosen.only, progress=lambda name: print("...", name, flush=True),
     )  # fmt: skip
     for line in (found.heads, *found.table()):
         print(" | ".join(line))

@@ -15,8 +15,10 @@ from assay.core.errors import DependencyError, UnsupportedError
 from assay.models.ensemble import Ensemble
 from assay.models.function import Function
 from assay.models.predictor import Predictor, predictor
+from assay.models.screened import Refusing
 from assay.models.transformed import Transformed
 from assay.models.transforms.base import Transform
+from assay.training.detectors.base import Detector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 AS_IT_IS = "as it is"
 _BAGS = 5
 _PRIVACY = 3.0
+# Of smoothing: the deviation of its noise, of the radius, and the votes of one answer.
+_NOISE, _VOTES = 0.25, 50
 _POLICIES = {"rounded": "two decimals", "labels": "labels only"}
 
 
@@ -60,9 +64,10 @@ def candidates(
 ) -> list[Candidate]:
     """Return every defence that suits the model and the rows, each after what it is held against.
 
-    Of the answers (rounding, labels only), of the input (every transform that is discovered, for images), of the
-    recipe (``estimator``: bagging, cross-fitting), and models that are robust or private by training, each beside the
-    same model trained without; radius: what robust ones are trained for.
+    Of the answers (rounding, labels only), of the input (every transform that is discovered, for images; every detector,
+    which learns from the training rows and refuses), of the recipe (``estimator``: bagging, cross-fitting, smoothing), and
+    models that are robust or private by training, each beside the same model trained without; radius: what robust ones are
+    trained for.
     """
     again = _again(estimator, contract)
     found = [Candidate(AS_IT_IS, "nothing", "", lambda _x, _y: base, again)]
@@ -73,12 +78,15 @@ def candidates(
             _wrapped(f"{kind}", f"input through {kind}", base, again, lambda m, t=made: Transformed(m, [t], seed=seed))  # type: ignore[misc]
             for kind, made in _transforms(region)
         ]
+    found += _detectors(base, again, seed)
     if estimator is not None:
         found += _of_recipe(estimator, contract, seed)
+        if train[0].ndim == 2:
+            found.append(_smoothed("smoothed", AS_IT_IS, lambda _deviation: estimator, region, radius, seed))
     if train[0].ndim == 2:
         found += _boosted(region, radius)
         found += _private(region, base.classes, seed)
-    return [*found, *_adversarial(region, train[0].shape[1:], radius, seed)]
+    return [*found, *_nets(region, train[0].shape[1:], radius, seed)]
 
 
 def _again(estimator: Any, contract: Contract | None) -> Fit:
@@ -156,20 +164,65 @@ def _boosted(region: Region, radius: float) -> list[Candidate]:
     )  # fmt: skip
 
 
-def _adversarial(region: Region, shape: tuple[int, ...], radius: float, seed: int) -> list[Candidate]:
+def _nets(region: Region, shape: tuple[int, ...], radius: float, seed: int) -> list[Candidate]:
+    """Return a net, the same one trained on worst inputs, and one that is trained and votes under noise."""
     try:
         from assay.training.robust.adversarial import AdversarialClassifier
     except (ImportError, DependencyError):
         return []
     scale = np.where(region.mutable, region.scale, 0.0).reshape(shape)
 
-    def make(strength: float) -> Any:
+    def make(strength: float, method: str = "pgd") -> Any:
         return AdversarialClassifier(
-            radius=strength, norm="l2", scale=scale, epochs=30, validation=0.0, threads=1,
-            random_state=derive_seed(seed, "net") % 2**31,
+            shape=shape if method == "noise" and len(shape) > 1 else None, method=method, radius=strength, norm="l2",
+            scale=scale, epochs=30, validation=0.0, threads=1, random_state=derive_seed(seed, "net") % 2**31,
         )  # fmt: skip
 
-    return _both("adversarial net", "a net trained on the worst input near each row", "plain net", make, radius)
+    return [
+        *_both("adversarial net", "a net trained on the worst input near each row", "plain net", make, radius),
+        _smoothed("smoothed net", "plain net", lambda deviation: make(deviation, "noise"), region, radius, seed),
+    ]
+
+
+def _smoothed(
+    name: str, versus: str, make: Callable[[float], Any], region: Region, radius: float, seed: int
+) -> Candidate:
+    """Return the vote of a model under noise, in which it was trained too. make: the model for a deviation."""
+    from assay.training.robust.smoothed import SmoothedClassifier
+
+    deviation = radius * _NOISE
+    scale = np.where(region.mutable, region.scale, 0.0)
+
+    def fit(x: Array, y: Labels) -> Predictor:
+        inner = make(deviation)
+        # A net that is trained on noise draws its own in every epoch.
+        copies = 1 if getattr(inner, "method", "") == "noise" else 4
+        model = SmoothedClassifier(
+            inner, sigma=deviation, scale=scale, samples=_VOTES, copies=copies, random_state=seed
+        ).fit(x.reshape(len(x), -1), y)
+        return Function(lambda rows: model.predict_proba(rows.reshape(len(rows), -1)), len(model.classes_))
+
+    what = f"{_VOTES} votes under noise of deviation {deviation:g}, trained in it"
+    return Candidate(name, what, versus, fit, fit)
+
+
+def _detectors(base: Predictor, again: Fit, seed: int) -> list[Candidate]:
+    """Return every detector with its own defaults, in front of the model; it learns from the training rows."""
+
+    def guarded(kind: type[Detector], model: Callable[[Array, Labels], Predictor]) -> Fit:
+        def fit(x: Array, y: Labels) -> Predictor:
+            inner = model(x, y)
+            return Refusing(inner, kind().fit(inner.limited(None), x, y, seed=seed))
+
+        return fit
+
+    return [
+        Candidate(
+            f"detector {name}", f"refuses what {name} finds unlike the training rows", AS_IT_IS,
+            guarded(kind, lambda _x, _y: base), guarded(kind, again),
+        )
+        for name, kind in sorted(discover(Detector).items())
+    ]  # fmt: skip
 
 
 def _private(region: Region, classes: int, seed: int) -> list[Candidate]:

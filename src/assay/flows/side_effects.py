@@ -35,6 +35,7 @@ from assay.data.sources import read_table
 from assay.flows.candidates import Candidate, candidates
 from assay.models.function import Function
 from assay.models.predictor import Predictor, predictor
+from assay.models.screened import Refusing
 from assay.stats.intervals import auc_interval, bootstrap, clopper_pearson
 from assay.stats.paired import paired_difference
 
@@ -276,10 +277,23 @@ class _Bench:
             attacks.append(Beam(max_queries=self.queries, norm="l2"))
         if self.region.mutable.any():
             for attack in attacks:
-                result = attack(model.limited(None), x[at], y[at], self.region, seed=self.seed)
-                robust &= ~result.already_wrong & ~(result.success & (result.distance <= self.radius))
+                robust &= self._withstands(attack, model, x[at], y[at])
         held = self.train[0][self.members]
         return _Answers(model.limited(None).probabilities(x), model.limited(None).probabilities(held), robust)
+
+    def _withstands(self, attack: EvasionAttack, model: Predictor, x: Array, y: Labels) -> Flags:
+        """Return which rows stay right, (n,). To whoever is refused, that is no success."""
+        if not isinstance(model, Refusing):
+            result = attack(model.limited(None), x, y, self.region, seed=self.seed)
+            return ~result.already_wrong & ~(result.success & (result.distance <= self.radius))
+        out = np.ones(len(y), dtype=bool)
+        for label in np.unique(y):
+            own = np.flatnonzero(y == label)
+            result = attack(model.facing(int(label)), x[own], y[own], self.region, seed=self.seed)
+            out[own] = ~(result.success & (result.distance <= self.radius))
+        # A row that is refused as it comes is not answered rightly.
+        right: Flags = model.limited(None).labels(x) == y
+        return out & right
 
     def _right(self, answers: _Answers) -> Flags:
         right: Flags = answers.test.argmax(axis=1) == self.test[1]
@@ -293,6 +307,8 @@ class _Bench:
         return self._share("accuracy", self._right(answers), "none: rows as they come")
 
     def _auc(self, answers: _Answers) -> Measure:
+        if answers.test.shape[1] > self.classes:
+            raise DataError("a refusal has no place in a ranking")
         figure = area(answers.test, self.test[1])
         return Measure(
             "auc", figure.value, *figure.interval(), len(answers.test), "auc", method="delong", seed=self.seed,

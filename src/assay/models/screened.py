@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """What refuses suspicious inputs: those that score above ``threshold``. spread: what counts as far on its scale."""
+    """What refuses suspicious inputs: those that score above ``threshold``."""
 
-    threshold: float
-    spread: float
+    @property
+    def threshold(self) -> float:
+        """The score above which a sample is refused."""
+
+    @property
+    def spread(self) -> float:
+        """A difference of scores that counts as large."""
 
     def score(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Return how suspicious each sample (n, ...) is, (n,)."""
@@ -66,6 +71,36 @@ class Screened(Predictor):
     def white_box(self) -> ScreenedWhiteBox:
         """Return model and screen from inside. Raises UnsupportedError for a model without gradients."""
         return ScreenedWhiteBox(self)
+
+
+class Refusing(Predictor):
+    """A model and its screen as users see them: what is refused is answered by one class more, the last."""
+
+    def __init__(self, model: Predictor, screen: Screen) -> None:
+        super().__init__(model.classes + 1, batch=model.batch)
+        self.model, self.screen = model.limited(None), screen
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        """Return False: it is made from a predictor and a screen."""
+        del model
+        return False
+
+    @classmethod
+    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
+        """Raise UnsupportedError: make it from a predictor."""
+        del model, contract, options
+        raise UnsupportedError("a refusing model is made from a predictor", remedy="Use Refusing(predictor, screen)")
+
+    def facing(self, label: int) -> Screened:
+        """Return what an attacker faces whose samples are of class ``label``: a refusal gains nothing."""
+        return Screened(self.model, self.screen, label)
+
+    def _probabilities(self, x: Array) -> Array:
+        answers = np.pad(self.model.probabilities(x), ((0, 0), (0, 1)))
+        refused = self.screen.score(x) > self.screen.threshold
+        answers[refused] = np.eye(self.classes)[-1]
+        return answers
 
 
 class ScreenedWhiteBox(NumpyWhiteBox):

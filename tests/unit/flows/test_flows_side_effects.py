@@ -14,6 +14,7 @@ from assay.contract.region import Region
 from assay.core.errors import DataError
 from assay.flows.side_effects import COLUMNS, SideEffects, side_effects
 from assay.models.function import Function
+from assay.models.screened import Refusing
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 X, Y = make_classification(400, 5, n_informative=3, n_redundant=0, flip_y=0.2, random_state=0)
@@ -89,6 +90,35 @@ def test_images_go_through_every_transform() -> None:
     )  # fmt: skip
     assert [r.name for r in found.rows] == ["as it is", "bit_depth", "median", "noise"]
     assert all("extraction" in r.measures for r in found.rows)
+
+
+def test_detectors_and_votes_under_noise_are_rows_of_the_matrix() -> None:
+    found = _matrix(estimator=FOREST, only=("detector mahalanobis", "detector squeezing", "smoothed", "smoothed net"))
+    rows = {row.name: row for row in found.rows}
+    assert list(rows) == [
+        "as it is", "detector mahalanobis", "detector squeezing", "smoothed", "plain net", "smoothed net",
+    ]  # fmt: skip
+    for name in ("smoothed", "smoothed net"):
+        assert set(rows[name].measures) == set(COLUMNS), rows[name].missing
+    for name in ("detector mahalanobis", "detector squeezing"):
+        # Whom it refuses it does not answer: that costs accuracy, and it has no place in a ranking.
+        assert set(COLUMNS) - set(rows[name].measures) == {"auc"}
+        assert rows[name].differences["accuracy"].estimate <= 0.0
+        assert rows[name].differences["evasion"].low < 1.0
+
+
+def test_what_a_detector_refuses_is_no_success_of_the_attacker() -> None:
+    class Everything:
+        threshold, spread = 0.0, 1.0
+
+        def score(self, x: np.ndarray) -> np.ndarray:
+            return np.ones(len(x))
+
+    model = Refusing(Function(lambda x: np.tile([0.3, 0.7], (len(x), 1)), 2), Everything())
+    assert model.classes == 3
+    assert (model.probabilities(X[:4]) == [0.0, 0.0, 1.0]).all()
+    assert (model.facing(1).labels(X[:4]) == 1).all()
+    assert (model.facing(0).labels(X[:4]) == 0).all()
 
 
 def test_rows_without_labels_are_refused() -> None:
