@@ -138,7 +138,7 @@ class Tied(nn.Module):
 
 def modules():
     torch.manual_seed(0)
-    flat = torch.randn(12, 8)
+    flat, again = torch.randn(12, 8), nn.ReLU()
     picture = torch.randn(12, 2, 8, 8)
     conv = nn.Sequential(
         nn.Conv2d(2, 8, 3, padding=1, stride=2), nn.ReLU(inplace=True), nn.GroupNorm(2, 8),
@@ -147,6 +147,21 @@ def modules():
     line = nn.Sequential(nn.Conv1d(2, 4, 3, padding=1, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3))
     return {
         "mlp": (nn.Sequential(nn.Linear(8, 16), nn.ReLU(inplace=True), nn.Linear(16, 3, bias=False)), flat, "closed"),
+        "activations": (
+            nn.Sequential(
+                nn.Sequential(nn.Linear(8, 9), again, nn.Linear(9, 7)),
+                again,
+                nn.Identity(),
+                nn.Linear(7, 5, bias=False),
+                nn.Tanh(),
+                nn.Linear(5, 4),
+                nn.Sigmoid(),
+                nn.Flatten(),
+                nn.Linear(4, 3),
+            ),
+            flat,
+            "closed",
+        ),
         "conv2d": (conv, picture, "closed"),
         "few places": (
             nn.Sequential(
@@ -162,12 +177,13 @@ def modules():
     }
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv2d", "few places", "conv1d", "words", "tied", "bilinear"])
+@pytest.mark.parametrize("name", ["mlp", "activations", "conv2d", "few places", "conv1d", "words", "tied", "bilinear"])
 @pytest.mark.parametrize("clip", [Flat(0.3), PerLayer(0.3)])
-def test_torch_sums_equal_those_of_torch_func(name, clip):
+@pytest.mark.parametrize("loss", [None, losses], ids=["own-loss", "a-loss"])
+def test_torch_sums_equal_those_of_torch_func(name, clip, loss):
     module, x, way = modules()[name]
     y = torch.randint(0, 3, (len(x),))
-    fast, slow = Gradients(module, losses), Gradients(module, losses, way="func")
+    fast, slow = Gradients(module, loss), Gradients(module, losses, way="func")
     total, squares = fast.clipped_sum(x, y, clip, clip.bound)
     other, others = slow.clipped_sum(x, y, clip, clip.bound)
     assert fast.way == way

@@ -12,7 +12,8 @@ from torch.func import functional_call, grad, vmap
 
 from assay.core.errors import DataError, Refused, UnsupportedError
 from assay.training.private.clipping import Clipping
-from assay.training.private.torch_layers import KNOWN, Grads, chain_of, closed_form, grads_of, grads_of_chain
+from assay.training.private.torch_chain import chain_of, chain_sum, softmax_slope
+from assay.training.private.torch_layers import KNOWN, Grads, closed_form, grads_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,7 @@ class Gradients:
 
     def __init__(self, module: nn.Module, loss: Loss | None = None, *, way: str = "auto") -> None:
         check_module(module)
-        self._module, self._loss, self._slope = module, loss or cross_entropy, _slope if loss is None else None
+        self._module, self._loss, self._own = module, loss or cross_entropy, loss is None
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         shared = len(self.parameters) != len(
             [1 for _, p in module.named_parameters(remove_duplicate=False) if p.requires_grad]
@@ -114,10 +115,11 @@ class Gradients:
                 part.zero_()
             return total, next(iter(total.values())).new_zeros(0, max(len(total), 1))
         if self.way == "closed":
-            seen = self._along(x, y)
-            if seen is None:
-                with self.watching():
-                    seen = self._walk(x, y)
+            squares = self._along(x, y, clip, bound, total)
+            if squares is not None:
+                return total, squares
+            with self.watching():
+                seen = self._walk(x, y)
             if seen is not None:
                 return total, self._combine(seen, clip, bound, total)
             self.way = "func"
@@ -146,24 +148,25 @@ class Gradients:
     def _note(self, layer: nn.Module, into: tuple[Any, ...], out: Tensor) -> None:
         self._seen.append((layer, into[0], out))
 
-    def _along(self, x: Tensor, y: Tensor) -> list[Grads] | None:
+    def _along(self, x: Tensor, y: Tensor, clip: Clipping, bound: float, total: dict[str, Tensor]) -> Tensor | None:
         """Run along a chain of dense layers and back; None for another module or rows of another shape."""
         if self._chain is None:
             return None
 
-        def slope(answers: Tensor) -> Tensor:
-            if self._slope is not None and answers.dim() == 2 and y.dim() == 1:
-                return self._slope(answers, y)
-            entry = answers.detach().requires_grad_()
+        def slope(xp: Any, answers: Any) -> Any:
+            if self._own and answers.ndim == 2 and y.dim() == 1:
+                return softmax_slope(xp, answers, y)
+            entry = torch.as_tensor(answers).requires_grad_()
             with torch.enable_grad():
                 losses = _checked(self._loss(entry, y), len(x))
-                return torch.autograd.grad(losses, entry, torch.ones_like(losses))[0]
+                found = torch.autograd.grad(losses, entry, torch.ones_like(losses))[0]
+            return found if xp is torch else found.numpy()
 
         with torch.no_grad():
-            found = grads_of_chain(self._chain, x, slope)
-        if found is None:
+            squares = chain_sum(self._chain, x, slope, clip, bound, total)
+        if squares is None:
             self._chain = None  # rows are no plain vectors: layers are watched instead
-        return found
+        return squares
 
     def _walk(self, x: Tensor, y: Tensor) -> list[Grads] | None:
         """Run forwards and backwards once, without gradients of parameters; None when a layer is used twice."""
@@ -215,12 +218,6 @@ class Gradients:
 def cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
     """Return the losses (n,) of logits (n, classes, ...) for classes (n, ...), all of which count."""
     return nn.functional.cross_entropy(answers, targets, reduction="none", ignore_index=_NO_CLASS)
-
-
-def _slope(answers: Tensor, targets: Tensor) -> Tensor:
-    """Return the derivative of ``cross_entropy`` by logits (n, classes)."""
-    shares = torch.softmax(answers, 1)
-    return shares.scatter_add_(1, targets[:, None], shares.new_full((len(shares), 1), -1.0))
 
 
 def _checked(losses: Tensor, rows: int) -> Tensor:

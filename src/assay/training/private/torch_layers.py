@@ -7,7 +7,6 @@ positions. Whatever has no closed form here is left to ``torch.func``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -88,49 +87,6 @@ def grads_of(layer: nn.Module, into: Tensor, back: Tensor) -> Grads:
     if isinstance(layer, nn.Embedding):
         return _embedding(layer, into, back)
     return _norm(layer, into, back)
-
-
-def chain_of(module: nn.Module) -> list[nn.Module] | None:
-    """Return the layers of a module that is dense layers and activations one after the other, None for another."""
-    if type(module) is nn.Sequential:
-        parts = [chain_of(layer) for layer in module]
-        return None if None in parts else [layer for part in parts if part is not None for layer in part]
-    if isinstance(module, nn.Flatten):
-        return [module] if (module.start_dim, module.end_dim) == (1, -1) else None
-    return [module] if type(module) in (nn.Linear, nn.Identity, *_SLOPES) else None
-
-
-def grads_of_chain(layers: list[nn.Module], x: Tensor, slope: Callable[[Tensor], Tensor]) -> list[Grads] | None:
-    """Return the per-row gradients of a chain's dense layers; slope: of the losses by its answers, from these.
-
-    None where rows (n, ...) reach a dense layer as more than a vector each.
-    """
-    outputs = [x]
-    for layer in layers:
-        if isinstance(layer, nn.Linear) and outputs[-1].dim() != 2:
-            return None
-        outputs.append(layer(outputs[-1]))
-    found: list[Grads] = []
-    back = slope(outputs[-1])
-    left = sum(isinstance(layer, nn.Linear) for layer in layers)
-    for number in range(len(layers) - 1, -1, -1):
-        layer = layers[number]
-        if isinstance(layer, nn.Linear):
-            found.append(_linear(layer, outputs[number], back))
-            if len(found) == left:
-                break
-            back = back @ layer.weight
-        elif type(layer) in _SLOPES:
-            back = _SLOPES[type(layer)](back, outputs[number + 1])
-    return found[::-1]
-
-
-# What comes back through an activation, from what came to it and its answer.
-_SLOPES: dict[type[nn.Module], Callable[[Tensor, Tensor], Tensor]] = {
-    nn.ReLU: lambda back, out: back * out.sign(),
-    nn.Tanh: lambda back, out: back * (1 - out * out),
-    nn.Sigmoid: lambda back, out: back * (out * (1 - out)),
-}
 
 
 def _linear(layer: nn.Linear, into: Tensor, back: Tensor) -> Grads:
