@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from assay.training.private.estimators import DPLogisticRegression
 from assay.training.private.search import PrivateSearch
 
-DIGITS = [{"row_norm": norm} for norm in (1.5, 3.0, 6.0)]
+DIGITS = [{"row_norm": norm, "image": image} for norm in (2.0, 5.0) for image in (None, (8, 8))]
 # A decade and more to either side: what somebody tries who knows nothing.
 ADULT = [{"learning_rate": rate, "clip": clip} for rate in (0.01, 0.1, 1.0) for clip in (0.1, 1.0)]
 
@@ -64,8 +64,8 @@ def digits(runs):
 
     for epsilon, norm in ON_MNIST.items():
         base = DPLogisticRegression(
-            epsilon, bounds=(0, 16), unit_rows=True, features=1000, row_norm=norm, steps=60, learning_rate=2.0, clip=0.3,
-            classes=range(10), rows=1350,
+            epsilon, bounds=(0, 16), image=(8, 8), unit_rows=True, features=1000, row_norm=norm, steps=60,
+            learning_rate=2.0, clip=0.3, classes=range(10), rows=1350,
         )  # fmt: skip
         measure("digits, fixed on public data", epsilon, runs, base, split)
         compare("digits", base, DIGITS, epsilon, runs, split)
