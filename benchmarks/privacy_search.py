@@ -20,7 +20,9 @@ from sklearn.model_selection import train_test_split
 from assay.training.private.estimators import DPLogisticRegression
 from assay.training.private.search import PrivateSearch
 
+# With and without a look at edges, which is the better half of them; and with it, the row norm alone.
 DIGITS = [{"row_norm": norm, "image": image} for norm in (2.0, 5.0) for image in (None, (8, 8))]
+PICTURES = [{"row_norm": norm} for norm in (1.5, 3.0, 6.0)]
 # A decade and more to either side: what somebody tries who knows nothing.
 ADULT = [{"learning_rate": rate, "clip": clip} for rate in (0.01, 0.1, 1.0) for clip in (0.1, 1.0)]
 
@@ -69,6 +71,8 @@ def digits(runs):
         )  # fmt: skip
         measure("digits, fixed on public data", epsilon, runs, base, split)
         compare("digits", base, DIGITS, epsilon, runs, split)
+        base.set_params(image=(8, 8))
+        compare("digits as pictures", base, PICTURES, epsilon, runs, split)
 
 
 def adult(runs):
