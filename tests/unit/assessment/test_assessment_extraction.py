@@ -393,3 +393,11 @@ def test_a_budget_that_does_not_buy_the_model_is_said():
     assert table.heads == ("thief", "answers show", "100 answers", "300 answers", "1,000 answers", "answers to 95 %")
     assert ("knockoff", "labels") in [row[:2] for row in table.rows]
     assert {row[-1] for row in table.rows} == {"more than 1,000"}
+
+
+def test_a_tree_with_many_equal_leaves_is_copied_as_far_as_the_budget_goes():
+    noisy = np.where(np.random.default_rng(0).random(len(Y)) < 0.2, 1 - Y, Y)
+    tree = DecisionTreeClassifier(max_depth=9, random_state=0).fit(X, noisy)
+    result = PathFinding(budgets=(500, 8000))(predictor(tree), POOL, HOLD, None, REGION, seed=0)
+    assert result.refused == 0
+    assert result.fidelity[1] > result.fidelity[0] + 0.05

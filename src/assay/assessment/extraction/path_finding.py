@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _STARTS = 20
+_TRIED = 100
+_BESIDE = 0.1
 _REACH = 10.0
 _SAME = 1e-9
 _BLOCK_VALUES = 4_000_000
@@ -44,7 +46,8 @@ class PathFinding(
     """Find the box of each leaf by halving along every column, then step over its walls into the next leaf.
 
     Tramer, Zhang, Juels, Reiter & Ristenpart 2016, section 4.2 (algorithm 1, bottom up). Exact for one tree whose leaves
-    answer differently; of a forest or boosted trees it makes the best copy that so many boxes can be.
+    answer differently. Boxes are then tried on rows at hand, and one that an answer contradicts is dropped for what a
+    forest learns from all answers; so trees with many equal leaves, forests and boosted trees are copied too.
     """
 
     budgets: tuple[int, ...] = setting((100, 300, 1000), Rising(1, 10_000_000, whole=True), "Numbers of rows asked.")
@@ -57,16 +60,30 @@ class PathFinding(
         return f"black box; knows the ranges; {SHOWN[self.answers]}; guesses that the model is a tree; asks any row it likes"
 
     def explore(self, purse: Purse, pool: Array, region: Region, generator: np.random.Generator) -> None:
-        """Walk from leaf to leaf until the budget ends or no wall is left to step over."""
-        starts = owned(pool, region, _STARTS, generator) if len(pool) else drawn(region, _STARTS, _REACH, generator)
-        low, high = _ends(region, pool if len(pool) else starts)
+        """Walk from leaf to leaf until the budget ends, or no wall is left to step over and rows surprise no more."""
+        count = max(_STARTS, purse.limit)
+        rows = owned(pool, region, count, generator) if len(pool) else drawn(region, count, _REACH, generator)
+        low, high = _ends(region, pool if len(pool) else rows)
+        whole = region.whole | region.category
         leaves: list[Leaf] = []
+        starts, rows = rows[:_STARTS], rows[_STARTS:]
+        while purse.left and len(starts):
+            self._walk(purse, starts, leaves, (low, high), whole)
+            tried, rows = np.nan_to_num(rows[:_TRIED]), rows[_TRIED:]
+            wrong = _wrong(leaves, tried, purse.ask(tried))
+            leaves = [leaf for leaf, bad in zip(leaves, wrong[1], strict=True) if not bad]
+            starts = tried[: len(wrong[0])][wrong[0]]
+
+    def _walk(
+        self, purse: Purse, starts: Array, leaves: list[Leaf], ends: tuple[Array, Array], whole: NDArray[np.bool_]
+    ) -> None:
+        """Find the leaf of each start, and of what lies beyond its walls, as far as none of ``leaves`` holds it."""
         queue = deque(np.nan_to_num(starts))
         while queue and purse.left:
             point = queue.popleft()
             if any(((point > leaf.low) & (point <= leaf.high)).all() for leaf in leaves):
                 continue
-            found = self._leaf(purse, point, low, high, region.whole | region.category)
+            found = self._leaf(purse, point, *ends, whole)
             if found is None:
                 continue
             leaves.append(found[0])
@@ -113,8 +130,9 @@ class PathFinding(
         return Leaf(box_low, box_high, answer), beyond
 
     def copy(self, x: Array, answers: Array, notes: list[object], *, seed: int) -> Copy:
-        """Return the boxes found; rows in none of them get a forest's answer, fitted to all that was asked."""
-        boxes = [note for note in notes if isinstance(note, Leaf)]
+        """Return the boxes that no answer contradicts; other rows get a forest's answer, fitted to all that was asked."""
+        found = [note for note in notes if isinstance(note, Leaf)]
+        boxes = [leaf for leaf, bad in zip(found, _wrong(found, x, answers)[1], strict=True) if not bad]
         rest = forest(x, answers, seed)
         if not boxes:
             return rest
@@ -132,6 +150,25 @@ class PathFinding(
             return out
 
         return copied
+
+
+def _wrong(leaves: list[Leaf], rows: Array, answers: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows (m, d) with answers (m, c) no leaf foretells, (m,), and which leaves answers contradict, (k,).
+
+    Rows that were refused, whose answers are NaN, contradict nothing.
+    """
+    rows = rows[: len(answers)]
+    known: NDArray[np.bool_] = ~np.any(np.isnan(answers), axis=1)
+    wrong = np.zeros(len(leaves), dtype=bool)
+    told = ~known
+    for i, leaf in enumerate(leaves):
+        inside: NDArray[np.bool_] = known & np.all((rows > leaf.low) & (rows <= leaf.high), axis=1)
+        same = np.abs(answers - leaf.answer).max(axis=1) <= _SAME
+        told |= inside & same
+        # A wall is known to a width only, so that a row beside it may be taken for one of the next leaf.
+        wrong[i] = (inside & ~same).sum() > _BESIDE * inside.sum()
+    surprises: NDArray[np.bool_] = ~told
+    return surprises, wrong
 
 
 def _ends(region: Region, rows: Array) -> tuple[Array, Array]:
