@@ -179,3 +179,11 @@ def test_a_column_of_one_value_stays_at_it(attack):
     drawn = attack(model, Region.box(x.min(axis=0), x.max(axis=0)), (9,)).x
     assert np.isfinite(drawn).all()
     assert (drawn[:, 8] == 3.0).all()
+
+
+def test_a_class_without_training_rows_has_no_mean_to_show():
+    kept = Y < 9
+    model = LogisticRegression(max_iter=2000).fit(X, Y)
+    found = assess(model, train=(X[kept][:400], Y[kept][:400]), test=(X[400:], Y[400:]), goals=["inversion"])
+    assert [len(g.names) for g in found.exhibits] == [9, 10, 10]
+    assert found.measure("inversion.identified@miface").n == 9

@@ -55,10 +55,11 @@ class Inversion(Goal, name="inversion", techniques=("AML.T0024.001",)):
             if pictures is not None:
                 shown.append(_gallery(name, pictures, found.confidence))
         if shown:
-            means = np.stack([case.x_train[case.y_train == c].mean(axis=0) for c in range(case.classes)])
+            held = [c for c in range(case.classes) if (case.y_train == c).any()]
+            means = np.stack([case.x_train[case.y_train == c].mean(axis=0) for c in held])
             pictures = _as_images(means, case)
             if pictures is not None:
-                names = tuple(f"class {c}" for c in range(case.classes))[:_MOST_PICTURES]
+                names = tuple(f"class {c}" for c in held)[:_MOST_PICTURES]
                 shown.insert(
                     0,
                     Gallery("inversion", "What each class looks like on average", pictures[:_MOST_PICTURES], names, 10),
