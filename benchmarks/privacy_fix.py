@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 
 from assay.assessment.membership.base import Exposure
+from assay.assessment.membership.neighbours import Neighbours, rows_around
 from assay.assessment.membership.rmia import RMIA, shadow_rows
 from assay.contract.contract import Contract, Feature, Kind, Target
 from assay.contract.encode import encode, labels
@@ -75,30 +76,47 @@ def patients(folder, people, seed=0):
     return sides, contract
 
 
-def attack(forest, x, y, member, seed, classes):
-    """Return the measures of RMIA by 8 forests' worth of shadows, shared out over 32 sets, and seconds in all."""
+def attack(forest, x, y, member, seed, classes, *, around=False):
+    """Return the measures of each attack by 8 forests' worth of shadows, shared out over 32 sets, and seconds in all."""
     started = time.perf_counter()
     refit = LocalRefit(forest, classes, n_jobs=2)
     rows = np.flatnonzero(member)
-    target = refit.probabilities([(rows, y[rows])], x, x, seed=seed)[0]
+    asked = x[None]
+    if around:
+        region = Region.box(np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf))
+        asked = np.concatenate([asked, *rows_around(x, y, region, seed=seed)])
+    queries = asked.reshape(-1, x.shape[1])
+    target = refit.probabilities([(rows, y[rows])], x, queries, seed=seed)[0]
     seen = shadow_rows(len(x), SETS, seed=seed)
     sets = [(part := np.flatnonzero(half), y[part]) for half in seen]
-    shares = refit.probabilities(sets, x, x, seed=seed + 1, fewest=SHADOWS)
-    measures = RMIA()(Exposure(target, y, member, shares, seen[: len(shares)]), seed=seed).measures
+    shares = refit.probabilities(sets, x, queries, seed=seed + 1, fewest=SHADOWS)
+    given, attacks = {}, (RMIA(),)
+    if around:
+        true = np.tile(y, len(asked))
+        sure = np.concatenate([target[None], shares])[:, np.arange(len(true)), true].reshape(-1, len(asked), len(x))[
+            :, 1:
+        ]
+        sure = sure.reshape(len(sure), 2, -1, len(x))
+        given, attacks = {"around": sure[0], "shadow_around": sure[1:]}, (RMIA(), Neighbours())
+    exposure = Exposure(target[: len(x)], y, member, shares[:, : len(x)], seen[: len(shares)], **given)
+    measures = [attack(exposure, seed=seed).measures for attack in attacks]
     return measures, time.perf_counter() - started
 
 
 def rmia(_, runs=5):
-    """RMIA against forests of 50 trees, as the peers' script grows them; every row is a member in about half of the runs."""
+    """Forests of 50 trees, as the peers' script grows them, attacked with answers at the rows, and around them too."""
     for name, (x, y) in (("digits", digits()), ("tabular4k", tabular())):
         for seed in range(runs):
             member = np.zeros(len(x), dtype=bool)
             member[np.random.default_rng(seed).permutation(len(x))[: len(x) // 2]] = True
-            (area, rare, some), seconds = attack(RandomForestClassifier(50), x, y, member, seed, int(y.max()) + 1)
-            told(
-                section="rmia", case=name, seed=seed, auc=area.estimate, tpr_0001=rare.estimate, tpr_0001_low=rare.low,
-                tpr_0001_high=rare.high, tpr_001=some.estimate, seconds=seconds,
-            )  # fmt: skip
+            for around in (False, True):
+                found, seconds = attack(RandomForestClassifier(50), x, y, member, seed, int(y.max()) + 1, around=around)
+                area, rare, some = found[-1]
+                told(
+                    section="rmia", case=name, attack="neighbours" if around else "rmia", seed=seed, auc=area.estimate,
+                    tpr_0001=rare.estimate, tpr_0001_low=rare.low, tpr_0001_high=rare.high, tpr_001=some.estimate,
+                    seconds=seconds,
+                )  # fmt: skip
 
 
 def shadows(_):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from assay.contract.table import first_line
 from assay.core.clock import derive_seed
 from assay.core.discovery import discover
 from assay.core.errors import DataError
@@ -54,7 +55,7 @@ class LocalRefit:
         store: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        if not hasattr(estimator, "fit") or not hasattr(estimator, "predict_proba"):
+        if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
             raise DataError(f"a {type(estimator).__name__} cannot be fitted again", remedy="Give a classifier")
         self._estimator, self._classes = estimator, classes
         self._spread = Spread(n_jobs, backend, AnswerStore(store) if store else None, progress)
@@ -181,7 +182,19 @@ def _answer(
 ) -> NDArray[np.float64]:
     import numpy as np
 
-    model.fit(x, y)
+    from assay.models.function import as_probabilities
+
     answers = np.zeros((len(queries), classes))
-    answers[:, np.asarray(model.classes_, dtype=np.intp)] = model.predict_proba(queries)
+    try:
+        model.fit(x, y)
+        known = np.asarray(model.classes_, dtype=np.intp)
+        if hasattr(model, "predict_proba"):
+            answers[:, known] = model.predict_proba(queries)
+        else:
+            answers = as_probabilities(model.predict(queries), classes)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"the recipe cannot be fitted on the rows, or asked about them ({first_line(error)})",
+            where=type(_last(model)).__name__, remedy="Give an estimator of rows in model space: numbers, one column a feature",
+        ) from error  # fmt: skip
     return answers

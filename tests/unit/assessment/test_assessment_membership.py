@@ -6,42 +6,50 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from assay.assessment.assessment import assess, wanted_goals
-from assay.assessment.membership.base import Exposure, MembershipAttack
+from assay.assessment.membership.base import Exposure, MembershipAttack, share_found
 from assay.assessment.membership.bavaria import Bavaria
 from assay.assessment.membership.boundary import BoundaryDistance
 from assay.assessment.membership.lira import LiRA
 from assay.assessment.membership.modified_entropy import ModifiedEntropy
+from assay.assessment.membership.neighbours import ASKED, Neighbours, rows_around
 from assay.assessment.membership.quantile import Quantile
 from assay.assessment.membership.rmia import RMIA, shadow_rows
 from assay.assessment.membership.scores import floor
-from assay.contract.contract import Contract, Feature, Kind, Target
+from assay.contract.contract import Contract, Feature, Kind, Mutable, Target
+from assay.contract.region import Region
 from assay.core.discovery import discover
 from assay.core.errors import DataError, SettingError
 from assay.models.refit import LocalRefit
+from assay.stats.intervals import clopper_pearson
 
 ATTACKS = discover(MembershipAttack)
 
 
-def exposure(estimator, *, seed: int = 0, honest: bool = False) -> Exposure:
-    x, y = load_digits(return_X_y=True)
+def exposure(estimator, *, seed: int = 0, honest: bool = False, data=None, shadows: int = 4) -> Exposure:
+    x, y = load_digits(return_X_y=True) if data is None else data
     x, y = x[:900], y[:900]
     member = np.zeros(len(x), dtype=bool)
     member[np.random.default_rng(seed).permutation(len(x))[: len(x) // 2]] = True
-    seen = shadow_rows(len(x), 4, seed=seed)
+    seen = shadow_rows(len(x), shadows, seed=seed)
     sets = [(np.flatnonzero(s), y[s]) for s in seen]
-    shadows = LocalRefit(estimator, 10).probabilities(sets, x, x, seed=seed)
-    target = estimator.fit(x[member], y[member]).predict_proba(x)
+    nearby = rows_around(x, y, Region.box(x.min(axis=0), x.max(axis=0)), seed=seed)
+    queries = np.concatenate([x, nearby.reshape(-1, x.shape[1])])
+    answers = LocalRefit(estimator, int(y.max()) + 1).probabilities(sets, x, queries, seed=seed)
+    target = estimator.fit(x[member], y[member]).predict_proba(queries)
+    sure = np.concatenate([target[None], answers])[:, np.arange(len(queries)), np.tile(y, 1 + 2 * ASKED)]
+    around = sure[:, len(x) :].reshape(len(sure), 2, ASKED, len(x))
+    target = target[: len(x)]
     if honest:  # membership drawn anew: the answers say nothing about it
         member = np.random.default_rng(seed + 1).permutation(member)
     public = ~member & (np.arange(len(x)) % 2 == 0)
     # What stands for the distance to the boundary: how far the answer is from turning.
     far = np.maximum(target[np.arange(len(y)), y] - 0.5, 0.0)
-    return Exposure(target, y, member, shadows, seen, x, public, far)
+    return Exposure(target, y, member, answers[:, : len(x)], seen, x, public, far, around[0], around[1:])
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +110,11 @@ def test_offline_lira_needs_no_model_that_saw_the_row(leaking):
 
 
 @pytest.mark.parametrize(
-    "kind", [LiRA(), LiRA(variance="own"), LiRA(form="offline"), Bavaria(), ModifiedEntropy(), BoundaryDistance()]
-)
+    "kind",
+    [
+        LiRA(), LiRA(variance="own"), LiRA(form="offline"), Bavaria(), ModifiedEntropy(), BoundaryDistance(), Neighbours(),
+    ],
+)  # fmt: skip
 def test_the_other_attacks_see_a_leaking_forest_too(leaking, kind):
     assert kind(leaking).measures[0].low > 0.55
 
@@ -113,6 +124,46 @@ def test_the_quantile_attack_needs_public_rows(leaking):
         Quantile()(replace(leaking, public=None))
     with pytest.raises(DataError, match="too few"):
         Quantile()(replace(leaking, public=np.arange(len(leaking.labels)) < 10))
+
+
+def test_the_neighbours_attack_needs_answers_around_the_rows_and_shadows_to_learn_from(leaking):
+    with pytest.raises(DataError, match="around"):
+        Neighbours()(replace(leaking, around=None))
+    two = replace(leaking, shadows=leaking.shadows[:2], seen=leaking.seen[:2], shadow_around=leaking.shadow_around[:2])
+    with pytest.raises(DataError, match="too few"):
+        Neighbours()(two)
+    with pytest.raises(DataError, match="around"):
+        replace(leaking, around=leaking.around[:, :, :5])
+    with pytest.raises(DataError, match="around"):
+        replace(leaking, shadow_around=leaking.shadow_around[:2])
+
+
+def test_rows_around_a_row_are_valid_whoever_may_change_them():
+    columns = (
+        Feature("amount", Kind.NUMBER, low=0.0, high=10.0),
+        Feature("visits", Kind.INTEGER, low=0, high=9, mutable=Mutable.NO),
+        Feature("town", Kind.CATEGORY, categories=("a", "b", "c")),
+    )
+    region = Region.of(Contract(Target("y", ("0", "1")), columns))
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.uniform(0, 10, 200), rng.integers(0, 10, 200), rng.integers(0, 3, 200)]).astype(float)
+    labels = rng.integers(0, 2, 200)
+    around = rows_around(x, labels, region, seed=0)
+    assert around.shape == (2, ASKED, 200, 3)
+    assert ((around[..., 0] >= 0) & (around[..., 0] <= 10)).all()
+    assert np.isin(around[..., 1], np.arange(10)).all()
+    assert np.isin(around[..., 2], np.arange(3)).all()
+    assert (around[..., 1] != x[:, 1]).any(), "an attacker may ask about any valid row"
+    assert (around[0, ..., 2] == x[:, 2]).all(), "noise leaves categories as they are"
+    changed = (around[1, ..., 2] != x[:, 2]).mean()
+    assert 0.1 < changed < 0.3
+    assert np.array_equal(around, rows_around(x, labels, region, seed=0))
+
+
+def test_answers_around_rows_tell_more_of_a_forest_than_those_at_them():
+    x, y = make_classification(2000, 12, n_informative=6, flip_y=0.1, random_state=3)
+    made = exposure(RandomForestClassifier(30, random_state=1), data=(x, y), shadows=8)
+    assert Neighbours()(made).measures[0].estimate > RMIA()(made).measures[0].estimate + 0.003
 
 
 def test_modified_entropy_is_no_sign_of_a_sure_mistake():
@@ -143,6 +194,35 @@ def test_the_goal_measures_slices_and_names_records():
     told = found.evidence[0].parameters
     assert told["shadows"] == 32
     assert len(set(told["most_exposed_rows"])) == 20
+
+
+def test_a_forest_that_holds_its_rows_by_heart_is_a_finding():
+    x, y = load_digits(return_X_y=True)
+    forest = RandomForestClassifier(30, random_state=0).fit(x[:700], y[:700])
+    found = assess(
+        forest, train=(x[:700], y[:700]), test=(x[700:1400], y[700:1400]), refit=forest, goals=["membership"]
+    )
+    assert "membership-leak" in [f.rule for f in found.evidence[0].findings]
+
+
+def test_few_others_leave_a_low_end_that_guessing_would_reach():
+    low, high = share_found(120, 1300, 0, 40, 0.001)
+    assert low == 0.0
+    assert high == pytest.approx(0.109, abs=0.001)
+    low, _ = share_found(500, 1000, 0, 100_000, 0.001)
+    assert low == clopper_pearson(500, 1000)[0], "with many others the threshold owes nothing to chance"
+
+
+def test_a_model_that_knows_nothing_passes_with_few_others_too():
+    x, y = make_classification(1340, 20, n_informative=10, random_state=3, flip_y=0.1)
+    model = LogisticRegression(C=1e-9)
+    result = assess(
+        model.fit(x, y), train=(x[:1300], y[:1300]), test=(x[1300:], y[1300:]), refit=model, goals=["membership"]
+    )
+    rates = [m for m in result.measures if m.name.startswith("membership.tpr@fpr0.001")]
+    assert len(rates) > 5
+    assert all(m.low <= 0.02 for m in rates)
+    assert not [f for e in result.evidence for f in e.findings if f.rule == "membership-leak"]
 
 
 def test_goals_are_named_one_by_one_or_by_their_group():

@@ -13,7 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
+from assay.core.errors import DataError
 from assay.models.refit import LocalRefit
 from assay.models.together.linear import ManyLogistic
 from assay.models.together.mlp import ManyPerceptrons
@@ -135,3 +137,16 @@ def test_a_stopped_run_goes_on_from_what_was_kept(tmp_path):
     again = LocalRefit(GradientBoostingClassifier(n_estimators=3), 3, **settings).probabilities(sets, x, x, seed=0)
     assert told == [(3, 4), (4, 4)]
     assert again.tobytes() == first.tobytes()
+
+
+def test_a_classifier_without_probabilities_answers_with_labels():
+    x, y = load_iris(return_X_y=True)
+    answers = LocalRefit(SVC(), 3).probabilities(sets_of(y, 2), x, x, seed=0)
+    assert set(np.unique(answers)) == {0.0, 1.0}
+    assert (answers.sum(axis=2) == 1.0).all()
+
+
+def test_a_recipe_that_cannot_take_the_rows_says_so_in_one_line():
+    x, y = load_iris(return_X_y=True)
+    with pytest.raises(DataError, match="cannot be fitted"):
+        LocalRefit(GradientBoostingClassifier(loss="no such loss"), 3).probabilities(sets_of(y, 2)[:1], x, x, seed=0)

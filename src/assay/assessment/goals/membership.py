@@ -9,16 +9,18 @@ import numpy as np
 from assay.assessment.curves import Curve, Series
 from assay.assessment.evasion.hopskipjump import HopSkipJump
 from assay.assessment.goals.base import Goal, Seen
-from assay.assessment.membership.base import Exposure, MembershipAttack
+from assay.assessment.membership.base import Exposure, MembershipAttack, share_found, threshold
 from assay.assessment.membership.boundary import BoundaryDistance
+from assay.assessment.membership.neighbours import ASKED, Neighbours, rows_around
 from assay.assessment.membership.rmia import shadow_rows
 from assay.assessment.slices import slices_of
 from assay.core.clock import derive_seed, stream
 from assay.core.discovery import discover
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, BudgetError, Refused, UnsupportedError
 from assay.core.evidence import NotChecked
 from assay.core.finding import Finding, Severity
 from assay.core.measure import Measure
+from assay.models.guarded import answered
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _LOWEST = 1e-4
 _SETS = 4
 _BOUNDARY_QUERIES = 300
 _BOUNDARY_ROWS = 400
+# Rows around which the target and all shadows are asked too, and how much memory the shadows' answers may take.
+_AROUND_ROWS = 4_000
+_AROUND_BYTES = 1_000_000_000
 _SLICE_ROWS = 50
 _RATE = 0.01
 _NAMED = 20
@@ -50,15 +55,14 @@ class Membership(Goal, name="membership", techniques=("AML.T0024.000",)):
         outside = case.draw(len(case.x_test), case.profile.audit_rows, "membership", "others")
         x = np.concatenate([case.x_train[inside], case.x_test[outside]])
         labels = np.concatenate([case.y_train[inside], case.y_test[outside]])
-        exposure, missing = _exposure(case, x, labels, inside)
+        exposure, near, missing = _exposure(case, x, labels, inside)
         results = _attack(exposure, case.seed)
-        if case.region.mutable.any():
+        if near is not None:
+            results["neighbours"] = Neighbours()(near, seed=case.seed)
+        try:
             results["boundary"] = BoundaryDistance()(_at_distance(case, x, exposure), seed=case.seed)
-        else:
-            missing = (
-                *missing,
-                NotChecked("membership.boundary", "no feature can be changed, so there is no distance"),
-            )
+        except (Refused, UnsupportedError) as error:
+            missing = (*missing, NotChecked("membership.boundary", error.message, error.remedy))
         best = next(name for name in _HEADLINE if name in results)
         score = results[best].scores
         slices, finding = _by_slice(case, x, exposure, score, best)
@@ -66,7 +70,7 @@ class Membership(Goal, name="membership", techniques=("AML.T0024.000",)):
         return Seen(
             (*(m for r in results.values() for m in r.measures), *slices),
             (_curve(results, len(outside)),),
-            finding,
+            (*_leak(results), *finding),
             missing,
             parameters={
                 "members": len(inside), "others": len(outside), "shadows": len(exposure.shadows),
@@ -78,8 +82,11 @@ class Membership(Goal, name="membership", techniques=("AML.T0024.000",)):
 
 def _exposure(
     case: Case, x: NDArray[np.float64], labels: NDArray[np.intp], inside: NDArray[np.intp]
-) -> tuple[Exposure, tuple[NotChecked, ...]]:
-    """Return what the attackers work with; public rows are half of the rows that were not trained on."""
+) -> tuple[Exposure, Exposure | None, tuple[NotChecked, ...]]:
+    """Return what the attackers work with, on all rows and with answers around a part of them, and what is missing.
+
+    Public rows are half of the rows that were not trained on.
+    """
     n, members = len(x), len(inside)
     member = np.arange(n) < members
     answers = case.predictor.limited(None).probabilities(x)
@@ -88,23 +95,42 @@ def _exposure(
     given = {"rows": x.reshape(n, -1), "public": public}
     if case.refit is None:
         why = NotChecked("membership.rmia", "the model cannot be fitted again", "Give the recipe that it was made by")
-        return Exposure(answers, labels, member, **given), (why,)
-    shadows, seen = _shadows(case, x, labels, np.setdiff1d(np.arange(len(case.x_train)), inside))
-    return Exposure(answers, labels, member, shadows, seen, **given), ()
+        return Exposure(answers, labels, member, **given), None, (why,)
+    cost = 2 * ASKED * _SETS * case.profile.shadows * case.classes * answers.itemsize
+    near = _part(case, member, min(_AROUND_ROWS, _AROUND_BYTES // cost), "neighbours")
+    around = rows_around(x[near], labels[near], case.region, seed=case.seed)
+    queries = np.concatenate([x, around.reshape(-1, *x.shape[1:])])
+    rest = np.setdiff1d(np.arange(len(case.x_train)), inside)
+    shadows, seen = _shadows(case, x, labels, rest, queries)
+    exposure = Exposure(answers, labels, member, shadows[:, :n], seen, **given)
+    try:
+        asked = answered(case.predictor.limited(None), queries[n:])[0]
+    except BudgetError as error:
+        return exposure, None, (NotChecked("membership.neighbours", error.message, error.remedy),)
+    shape = (*around.shape[:2], len(near))
+    own = np.tile(labels[near], 2 * ASKED), np.arange(len(asked))
+    sure = asked[own[1], own[0]].reshape(shape)
+    # Where a guard refuses a row, the attacker is left with the answer at the row that it surrounds.
+    sure = np.where(np.isnan(sure), answers[near, labels[near]], sure)
+    taught = shadows[:, n:][:, own[1], own[0]].reshape(len(shadows), *shape)
+    return exposure, exposure.part(near, around=sure, shadow_around=taught), ()
+
+
+def _part(case: Case, member: NDArray[np.bool_], most: int, purpose: str) -> NDArray[np.intp]:
+    """Return positions of a part of the audited rows, as many members as others, sorted."""
+    chance = stream(case.seed, "membership", purpose)
+    sides = [chance.permutation(np.flatnonzero(side))[: most // 2] for side in (member, ~member)]
+    return np.sort(np.concatenate(sides))
 
 
 def _at_distance(case: Case, x: NDArray[np.float64], exposure: Exposure) -> Exposure:
-    """Return how far a part of the audited rows, as many members as others, lies from another label."""
-    chance = stream(case.seed, "membership", "boundary")
-    parts = [
-        chance.permutation(np.flatnonzero(flag))[: _BOUNDARY_ROWS // 2] for flag in (exposure.member, ~exposure.member)
-    ]
-    rows = np.sort(np.concatenate(parts))
-    labels = exposure.labels[rows]
+    """Return how far a part of the audited rows lies from another label."""
+    if not case.region.mutable.any():
+        raise UnsupportedError("no feature can be changed, so there is no distance")
+    rows = _part(case, exposure.member, _BOUNDARY_ROWS, "boundary")
     attack = HopSkipJump(max_queries=_BOUNDARY_QUERIES)
-    found = attack(case.predictor.limited(None), x[rows], labels, case.region, seed=case.seed)
-    far = np.where(found.already_wrong, 0.0, found.distance)
-    return Exposure(exposure.answers[rows], labels, exposure.member[rows], distance=far)
+    found = attack(case.predictor.limited(None), x[rows], exposure.labels[rows], case.region, seed=case.seed)
+    return exposure.part(rows, distance=np.where(found.already_wrong, 0.0, found.distance))
 
 
 def _attack(exposure: Exposure, seed: int) -> dict[str, MembershipResult]:
@@ -119,9 +145,13 @@ def _attack(exposure: Exposure, seed: int) -> dict[str, MembershipResult]:
 
 
 def _shadows(
-    case: Case, x: NDArray[np.float64], labels: NDArray[np.intp], rest: NDArray[np.intp]
+    case: Case,
+    x: NDArray[np.float64],
+    labels: NDArray[np.intp],
+    rest: NDArray[np.intp],
+    queries: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what shadows answer on the audited rows, and which of them each saw.
+    """Return what shadows answer to queries, and which of the audited rows each saw.
 
     Each shadow sees half of the audited rows, filled up with training rows that are not audited to the size that
     the target had, as far as the profile's bound on fits allows.
@@ -135,7 +165,7 @@ def _shadows(
     sets = [(rows := np.concatenate([np.flatnonzero(half), extra]), every[rows]) for half in seen]
     assert case.refit is not None
     answers = case.refit.probabilities(
-        sets, pool, x, seed=derive_seed(case.seed, "membership"), fewest=case.profile.shadows
+        sets, pool, queries, seed=derive_seed(case.seed, "membership"), fewest=case.profile.shadows
     )
     return answers, seen[: len(answers)]
 
@@ -145,29 +175,21 @@ def _by_slice(
 ) -> tuple[tuple[Measure, ...], tuple[Finding, ...]]:
     """Return the share of members found in each slice at the threshold of all rows, and the slice that leaks most."""
     member = exposure.member
-    outside = np.sort(score[~member])[::-1]
-    named = score > outside[int(np.floor(_RATE * len(outside)))]
+    named = score > threshold(score[~member], _RATE)
+    accused, others = int((named & ~member).sum()), int((~member).sum())
     measures = []
     for name, held in slices_of(case.contract, x.reshape(len(x), -1), least=_SLICE_ROWS).items():
         inside = held & member
         if inside.sum() >= _SLICE_ROWS:
             hits, n = int((named & inside).sum()), int(inside.sum())
-            low, high = clopper_pearson(hits, n)
+            low, high = share_found(hits, n, accused, others, _RATE)
             threat = f"as membership.tpr@fpr{_RATE:g},{attack}, counted among the members of one slice"
-            measures.append(
-                Measure(
-                    f"membership.tpr@fpr{_RATE:g},{attack},{name}",
-                    hits / n,
-                    low,
-                    high,
-                    n,
-                    threat_model=threat,
-                    seed=case.seed,
-                )
-            )
+            slice_name = f"membership.tpr@fpr{_RATE:g},{attack},{name}"
+            measures.append(Measure(slice_name, hits / n, low, high, n, threat_model=threat, seed=case.seed))
     every = float(named[member].mean())
-    worst = max(measures, key=lambda m: m.low, default=None)
-    if worst is None or worst.low <= every:
+    # Slices share the threshold with all rows, so what it owes to chance tells none from them.
+    worst = max(measures, key=lambda m: (m.low, m.estimate), default=None)
+    if worst is None or clopper_pearson(round(worst.estimate * worst.n), worst.n)[0] <= every:
         return tuple(measures), ()
     place = worst.name.rpartition(",")[2]
     return tuple(measures), (
@@ -179,10 +201,27 @@ def _by_slice(
     )  # fmt: skip
 
 
+def _leak(results: dict[str, MembershipResult]) -> tuple[Finding, ...]:
+    """Return the finding that members are found ten times as often as others are accused, by the attack that finds most."""
+    rare = [m for r in results.values() for m in r.measures if f"@fpr{_RATE:g}," in m.name]
+    worst = max(rare, key=lambda m: m.low)
+    if worst.low <= 10 * _RATE:
+        return ()
+    return (
+        Finding(
+            "membership-leak", Severity.MEDIUM,
+            f"{worst.estimate:.1%} of the training rows are found at {_RATE:.0%} false accusations "
+            f"({worst.name.rpartition(',')[2]})", "model",
+            "Use larger leaves, a stronger penalty or private training: `assay assess --goal privacy --fix` tries them",
+            technique="AML.T0024.000",
+        ),
+    )  # fmt: skip
+
+
 def _curve(results: dict[str, MembershipResult], n: int) -> Curve:
     names = {
         "bavaria": "BaVarIA", "boundary": "labels only", "confidence": "confidence", "lira": "LiRA",
-        "quantile": "quantile, no shadows", "rmia": "RMIA",
+        "neighbours": "neighbours", "quantile": "quantile, no shadows", "rmia": "RMIA",
     }  # fmt: skip
     series = tuple(
         Series(title, results[name].fpr, results[name].tpr) for name, title in names.items() if name in results

@@ -29,7 +29,9 @@ class Exposure:
     answers (n, classes): the target's probabilities; labels (n,): true classes; member (n,).
     shadows (k, n, classes): what reference models answer; seen (k, n): which rows each was fitted on.
     rows (n, d): the rows themselves; public (n,): which of them the attacker knows not to have been trained on;
-    distance (n,): to the nearest row of another label, infinite where none was found. None: not known.
+    distance (n,): to the nearest row of another label, infinite where none was found.
+    around (kinds, asked, n), shadow_around (k, kinds, asked, n): probability of the row's true class at rows around it.
+    None: not known.
     """
 
     answers: Array
@@ -40,6 +42,8 @@ class Exposure:
     rows: Array | None = None
     public: NDArray[np.bool_] | None = None
     distance: Array | None = None
+    around: Array | None = None
+    shadow_around: Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -51,6 +55,27 @@ class Exposure:
             raise DataError("shadow models must answer every row, and say which they were fitted on")
         if any(given is not None and len(given) != n for given in (self.rows, self.public, self.distance)):
             raise DataError("rows, public and distance must have the length of the labels")
+        if self.around is not None and self.around.shape[-1:] != (n,):
+            raise DataError("answers around rows must be there for every row")
+        if self.shadow_around is not None and self.shadow_around.shape[::3] != (len(self.shadows), n):
+            raise DataError("answers of shadows around rows must be there for every shadow and row")
+
+    def part(
+        self,
+        rows: NDArray[np.intp],
+        *,
+        distance: Array | None = None,
+        around: Array | None = None,
+        shadow_around: Array | None = None,
+    ) -> Exposure:
+        """Return answers and shadows of some rows, (m,), with what else is known of these."""
+        shadows, seen = self.shadows, self.seen
+        if len(shadows):
+            shadows, seen = shadows[:, rows], seen[:, rows]
+        return Exposure(
+            self.answers[rows], self.labels[rows], self.member[rows], shadows, seen,
+            distance=distance, around=around, shadow_around=shadow_around,
+        )  # fmt: skip
 
     def confidence(self) -> Array:
         """Return the probability that the target gives to the true class, (n,)."""
@@ -95,11 +120,11 @@ class MembershipAttack(Control, package="assay.assessment.membership", technique
             Measure(f"membership.auc@{self.name}", area, low, high, n, unit="auc", method="delong", **common)  # type: ignore[arg-type]
         ]
         for rate in RATES:
-            hits = int((inside > _threshold(outside, rate)).sum())
-            share = hits / len(inside)
-            low, high = clopper_pearson(hits, len(inside))
+            level = threshold(outside, rate)
+            hits, accused = int((inside > level).sum()), int((outside > level).sum())
+            low, high = share_found(hits, len(inside), accused, len(outside), rate)
             name = f"membership.tpr@fpr{rate:g},{self.name}"
-            measures.append(Measure(name, share, low, high, len(inside), **common))  # type: ignore[arg-type]
+            measures.append(Measure(name, hits / len(inside), low, high, len(inside), **common))  # type: ignore[arg-type]
         fpr, tpr = _roc(inside, outside)
         return MembershipResult(scores, fpr, tpr, tuple(measures))
 
@@ -116,10 +141,21 @@ def need_shadows(exposure: Exposure, attack: str, *, inside: bool) -> None:
         raise DataError(f"{attack} needs, for every row, shadow models with and without it", remedy="Use pairs")
 
 
-def _threshold(outside: Array, rate: float) -> float:
+def threshold(outside: Array, rate: float) -> float:
     """Return the score that at most ``rate`` of the non-members exceed."""
     ranked = np.sort(outside)[::-1]
     return float(ranked[int(np.floor(rate * len(ranked)))])
+
+
+def share_found(hits: int, members: int, accused: int, others: int, rate: float) -> tuple[float, float]:
+    """Return the interval of the share of members above a threshold that ``accused`` of the others exceed.
+
+    Clopper-Pearson's, its lower end less what the threshold may owe to chance: with few others the share of all others
+    that would exceed it can be far above ``rate``, and guessing alone finds as many members.
+    """
+    low, high = clopper_pearson(hits, members)
+    owed = max(0.0, clopper_pearson(accused, others)[1] - rate)
+    return max(0.0, low - owed), high
 
 
 def _roc(inside: Array, outside: Array) -> tuple[Array, Array]:
