@@ -12,13 +12,19 @@ def varied(estimator: Any, variant: Mapping[str, Any]) -> Any:
     """Return the estimator changed as ``variant`` says; an empty one leaves it as it is.
 
     settings: for each setting's name, ``{"at_least": v}`` or ``{"at_most": v}``, at whatever depth the estimator has it.
-    crossfit: true wraps it in ``CrossFitted``. private: settings of a ``DPLogisticRegression`` that takes its place.
+    crossfit: true wraps it in ``CrossFitted``. private: settings of a ``DPLogisticRegression`` that takes its place; values
+    that are missing count as 0.
     Raises UnsupportedError when the estimator has none of the settings, or already has them as strict.
     """
     if variant.get("private"):
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+
         from assay.training.private.estimators import DPLogisticRegression
 
-        return DPLogisticRegression(**variant["private"])
+        # A constant learns nothing from the rows; the model's bounds bring it into the range.
+        filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+        return make_pipeline(filled, DPLogisticRegression(**variant["private"]))
     settings = variant.get("settings", {})
     if settings:
         _tighten(estimator, settings)

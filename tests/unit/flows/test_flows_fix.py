@@ -109,3 +109,9 @@ def test_cross_fitting_answers_members_as_others():
         CrossFitted(LogisticRegression(), folds=1).fit(x, y)
     with pytest.raises(DataError):
         CrossFitted(LogisticRegression()).fit(x[:3], y[:3])
+
+
+def test_a_private_model_is_tried_where_values_are_missing():
+    x = np.where(np.random.default_rng(0).random(X[:400].shape) < 0.1, np.nan, X[:400])
+    model = varied(LogisticRegression(), {"private": {"epsilon": 3.0, "bounds": ([0.0] * 64, [16.0] * 64)}})
+    assert np.isfinite(model.fit(x, Y[:400]).predict_proba(x)).all()
