@@ -91,7 +91,7 @@ class Adaptive(Flat):
 
 def _shares(squares: Any, bound: float) -> Any:
     """Return min(1, bound / norm) of squared norms."""
-    return bound * squares.clip(min=bound * bound) ** -0.5
+    return bound / squares.clip(min=bound * bound) ** 0.5
 
 
 def clipping(kind: str | Clipping, bound: float) -> Clipping:

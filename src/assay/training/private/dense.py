@@ -55,7 +55,7 @@ class DenseNet:
         into = [x]
         for layer in self.layers[:-1]:
             into.append(_hidden(into[-1], layer))
-        back = _softmax(into[-1] @ self.layers[-1].T)
+        back = softmax(into[-1] @ self.layers[-1].T)
         back -= target
         backs = [back]
         for number in range(len(self.layers) - 1, 0, -1):
@@ -97,7 +97,8 @@ def _hidden(x: Array, layer: Array) -> Array:
     return out
 
 
-def _softmax(scores: Array) -> Array:
+def softmax(scores: Array) -> Array:
+    """Return the probabilities (n, k) of scores."""
     scores = scores - scores.max(axis=1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=1, keepdims=True)

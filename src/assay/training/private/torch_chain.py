@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from assay.training.private.dense import softmax
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -67,25 +69,24 @@ def chain_sum(
     pairs = _backwards(chain, outputs, slope(xp, outputs[-1]), held)
     lengths = []
     for _, layer, back, into in pairs:
-        along = (into * into).sum(axis=1)
-        lengths.append((back * back).sum(axis=1) * (along if layer.bias is None else along + 1))
+        along = _lengths(into)
+        lengths.append(_lengths(back) * (along if layer.bias is None else along + 1))
     squares = xp.stack(lengths, 1)
     factors = clip.factors(squares, bound)
     for number, (name, layer, back, into) in enumerate(pairs):
-        scaled = back * factors[:, number % factors.shape[1], None]
-        xp.matmul(scaled.T, into, out=held(total[f"{name}weight"]))
+        share = factors[:, number % factors.shape[1]]
+        xp.matmul((back * share[:, None]).T, into, out=held(total[f"{name}weight"]))
         if layer.bias is not None:
-            xp.sum(scaled, 0, out=held(total[f"{name}bias"]))
+            xp.matmul(back.T, share, out=held(total[f"{name}bias"]))
     return torch.as_tensor(squares)
 
 
 def softmax_slope(xp: Any, answers: Any, targets: Tensor) -> Any:
     """Return the derivative of the cross-entropy by logits (n, k), targets (n,) from 0 to k - 1."""
-    raised = xp.exp(answers - xp.amax(answers, axis=1, keepdims=True))
-    shares = raised / raised.sum(axis=1)[:, None]
     if xp is torch:
-        return shares.scatter_add_(1, targets[:, None], shares.new_full((len(shares), 1), -1.0))
-    classes = targets.numpy()
+        there = torch.softmax(answers, 1)
+        return there.scatter_add_(1, targets[:, None], there.new_full((len(there), 1), -1.0))
+    shares, classes = softmax(answers), targets.numpy()
     if classes.min() < 0:
         raise IndexError(f"Target {classes.min()} is out of bounds.")  # as torch says it
     shares[np.arange(len(shares)), classes] -= 1
@@ -108,6 +109,11 @@ def _backwards(
         elif not isinstance(layer, nn.Flatten):
             back = _ACTIVATIONS[type(layer)][1](back, outputs[number + 1])
     return found[::-1]
+
+
+def _lengths(rows: Any) -> Any:
+    """Return squared lengths (n,)."""
+    return np.einsum("ij,ij->i", rows, rows) if isinstance(rows, np.ndarray) else rows.square().sum(1)
 
 
 def _shared(tensor: Tensor) -> Any:
