@@ -9,9 +9,10 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from assay.assessment.assessment import assess, wanted_goals
-from assay.assessment.membership.base import Exposure, MembershipAttack, share_found
+from assay.assessment.membership.base import Exposure, MembershipAttack, accused, share_found
 from assay.assessment.membership.bavaria import Bavaria
 from assay.assessment.membership.boundary import BoundaryDistance
 from assay.assessment.membership.lira import LiRA
@@ -206,11 +207,26 @@ def test_a_forest_that_holds_its_rows_by_heart_is_a_finding():
 
 
 def test_few_others_leave_a_low_end_that_guessing_would_reach():
-    low, high = share_found(120, 1300, 0, 40, 0.001)
+    low, high = share_found(120, 1300, 40, 0.001)
     assert low == 0.0
     assert high == pytest.approx(0.109, abs=0.001)
-    low, _ = share_found(500, 1000, 0, 100_000, 0.001)
-    assert low == clopper_pearson(500, 1000)[0], "with many others the threshold owes nothing to chance"
+    low, _ = share_found(500, 1000, 10_000_000, 0.001)
+    assert low == pytest.approx(clopper_pearson(500, 1000)[0], abs=1e-4), (
+        "with many others the threshold owes nothing to chance"
+    )
+
+
+def test_rows_tied_at_the_threshold_are_accused_by_lot():
+    outside = np.repeat([2.0, 1.0], [4, 96])  # 4 % of the others, and most members, share the highest score
+    chance = accused(np.array([3.0, 2.0, 2.0, 1.0]), outside, 0.01)
+    assert chance.tolist() == [1.0, 0.25, 0.25, 0.0]
+    assert accused(outside, outside, 0.01).sum() == pytest.approx(1.0)
+
+
+def test_a_model_that_knows_its_rows_by_heart_is_seen_through_ties():
+    x, y = make_classification(1400, 5, n_informative=3, n_redundant=0, flip_y=0.3, random_state=0)
+    made = exposure(KNeighborsClassifier(1), data=(x, y), shadows=8)
+    assert RMIA()(made).measures[2].estimate > 0.02
 
 
 def test_a_model_that_knows_nothing_passes_with_few_others_too():

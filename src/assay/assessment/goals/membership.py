@@ -9,7 +9,7 @@ import numpy as np
 from assay.assessment.curves import Curve, Series
 from assay.assessment.evasion.hopskipjump import HopSkipJump
 from assay.assessment.goals.base import Goal, Seen
-from assay.assessment.membership.base import Exposure, MembershipAttack, share_found, threshold
+from assay.assessment.membership.base import Exposure, MembershipAttack, accused, share_found
 from assay.assessment.membership.boundary import BoundaryDistance
 from assay.assessment.membership.neighbours import ASKED, Neighbours, rows_around
 from assay.assessment.membership.rmia import shadow_rows
@@ -175,18 +175,17 @@ def _by_slice(
 ) -> tuple[tuple[Measure, ...], tuple[Finding, ...]]:
     """Return the share of members found in each slice at the threshold of all rows, and the slice that leaks most."""
     member = exposure.member
-    named = score > threshold(score[~member], _RATE)
-    accused, others = int((named & ~member).sum()), int((~member).sum())
+    chance = accused(score, score[~member], _RATE)
     measures = []
     for name, held in slices_of(case.contract, x.reshape(len(x), -1), least=_SLICE_ROWS).items():
         inside = held & member
         if inside.sum() >= _SLICE_ROWS:
-            hits, n = int((named & inside).sum()), int(inside.sum())
-            low, high = share_found(hits, n, accused, others, _RATE)
+            hits, n = float(chance[inside].sum()), int(inside.sum())
+            low, high = share_found(hits, n, int((~member).sum()), _RATE)
             threat = f"as membership.tpr@fpr{_RATE:g},{attack}, counted among the members of one slice"
             slice_name = f"membership.tpr@fpr{_RATE:g},{attack},{name}"
             measures.append(Measure(slice_name, hits / n, low, high, n, threat_model=threat, seed=case.seed))
-    every = float(named[member].mean())
+    every = float(chance[member].mean())
     # Slices share the threshold with all rows, so what it owes to chance tells none from them.
     worst = max(measures, key=lambda m: (m.low, m.estimate), default=None)
     if worst is None or clopper_pearson(round(worst.estimate * worst.n), worst.n)[0] <= every:

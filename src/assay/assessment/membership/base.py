@@ -107,10 +107,7 @@ class MembershipAttack(Control, package="assay.assessment.membership", technique
 
     @final
     def __call__(self, exposure: Exposure, *, seed: int | None = None) -> MembershipResult:
-        """Return scores, ROC curve and measures: AUC, and true positives at 0.1 % and 1 % false positives.
-
-        The threshold of each rate is the score that at most that share of non-members exceeds.
-        """
+        """Return scores, ROC curve and measures: AUC, and true positives at 0.1 % and 1 % false positives."""
         scores = self.score(exposure)
         inside, outside = scores[exposure.member], scores[~exposure.member]
         area, low, high = auc_interval(inside, outside)
@@ -120,9 +117,8 @@ class MembershipAttack(Control, package="assay.assessment.membership", technique
             Measure(f"membership.auc@{self.name}", area, low, high, n, unit="auc", method="delong", **common)  # type: ignore[arg-type]
         ]
         for rate in RATES:
-            level = threshold(outside, rate)
-            hits, accused = int((inside > level).sum()), int((outside > level).sum())
-            low, high = share_found(hits, len(inside), accused, len(outside), rate)
+            hits = float(accused(inside, outside, rate).sum())
+            low, high = share_found(hits, len(inside), len(outside), rate)
             name = f"membership.tpr@fpr{rate:g},{self.name}"
             measures.append(Measure(name, hits / len(inside), low, high, len(inside), **common))  # type: ignore[arg-type]
         fpr, tpr = _roc(inside, outside)
@@ -141,21 +137,27 @@ def need_shadows(exposure: Exposure, attack: str, *, inside: bool) -> None:
         raise DataError(f"{attack} needs, for every row, shadow models with and without it", remedy="Use pairs")
 
 
-def threshold(outside: Array, rate: float) -> float:
-    """Return the score that at most ``rate`` of the non-members exceed."""
-    ranked = np.sort(outside)[::-1]
-    return float(ranked[int(np.floor(rate * len(ranked)))])
+def accused(scores: Array, outside: Array, rate: float) -> Array:
+    """Return the chance with which each score is accused where ``rate`` of the non-members are, (n,).
+
+    1 above a threshold and 0 below it; rows that are tied there are accused by lot, as many as the rate leaves.
+    """
+    level = np.sort(outside)[::-1][int(np.floor(rate * len(outside)))]
+    left = rate * len(outside) - (outside > level).sum()
+    share = left / (outside == level).sum()
+    chance: Array = (scores > level) + share * (scores == level)
+    return chance
 
 
-def share_found(hits: int, members: int, accused: int, others: int, rate: float) -> tuple[float, float]:
-    """Return the interval of the share of members above a threshold that ``accused`` of the others exceed.
+def share_found(hits: float, members: int, others: int, rate: float) -> tuple[float, float]:
+    """Return the interval of the share of members accused at a threshold which ``rate`` of so many others set.
 
     Clopper-Pearson's, its lower end less what the threshold may owe to chance: with few others the share of all others
-    that would exceed it can be far above ``rate``, and guessing alone finds as many members.
+    that would exceed it can be far above ``rate``, and guessing alone finds as many members. hits: members accused, as expected.
     """
-    low, high = clopper_pearson(hits, members)
-    owed = max(0.0, clopper_pearson(accused, others)[1] - rate)
-    return max(0.0, low - owed), high
+    low, high = clopper_pearson(int(np.floor(hits)), members)[0], clopper_pearson(int(np.ceil(hits)), members)[1]
+    owed = clopper_pearson(int(np.floor(rate * others)), others)[1] - rate
+    return max(0.0, low - max(0.0, owed)), high
 
 
 def _roc(inside: Array, outside: Array) -> tuple[Array, Array]:
