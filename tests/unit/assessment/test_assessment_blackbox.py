@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.fft import dct
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import GradientBoostingClassifier
 
@@ -105,6 +106,23 @@ def test_planes_tell_rows_columns_and_channels(shape, size):
 def test_a_table_has_no_planes():
     assert Planes.of((5,)) is None
     assert Planes.of((2, 3, 4, 5)) is None
+
+
+@pytest.mark.parametrize("shape", [(28, 20), (3, 24, 30), (24, 30, 3), (5, 4)])
+def test_smooth_images_hold_low_frequencies_only(shape):
+    planes = Planes.of(shape)
+    images = planes.smooth(6, np.random.default_rng(0))
+    assert images.shape == (6, np.prod(shape))
+    assert images.tobytes() == planes.smooth(6, np.random.default_rng(0)).tobytes()
+    for c in range(planes.channels):
+        plane = np.zeros((6, planes.height, planes.width))
+        own = planes.channel == c
+        plane[:, planes.row[own], planes.column[own]] = images[:, own]
+        for axis, size in ((1, planes.height), (2, planes.width)):
+            waves = np.abs(dct(plane, axis=axis, norm="ortho"))
+            low = min(size, max(7, -(-size // 3)))
+            assert np.take(waves, range(low), axis=axis).max() > 0.1
+            assert np.take(waves, range(low, size), axis=axis).max(initial=0.0) < 1e-9
 
 
 def test_odds_tell_sure_answers_apart():
