@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-_GROUP = 8
+# Models of a group: as many as keep their weights in so many values, within these bounds.
+_LEAST, _MOST, _VALUES = 8, 16, 32_000
 _EPOCH_VALUES = 4_000_000
 _ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
 
@@ -48,7 +49,13 @@ class ManyPerceptrons(Together, name="mlp"):
         alike: dict[tuple[object, ...], list[int]] = {}
         for i, sample in enumerate(samples):
             alike.setdefault((sample.x.shape, sample.queries.shape, tuple(np.unique(sample.y))), []).append(i)
-        groups = [same[s : s + _GROUP] for same in alike.values() for s in range(0, len(same), _GROUP)]
+        groups = []
+        for same in alike.values():
+            some = samples[same[0]]
+            sizes = _sizes(estimator, some.x.shape[1], len(np.unique(some.y)))
+            weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+            size = int(np.clip(_VALUES // weights, _LEAST, _MOST))
+            groups += [same[s : s + size] for s in range(0, len(same), size)]
         fits = (delayed(_group)(estimator, [samples[i] for i in g], [seeds[i] for i in g], classes) for g in groups)
         found = Parallel(n_jobs=min(len(groups), os.cpu_count() or 1), prefer="threads")(fits)
         made: list[NDArray[np.float64]] = [np.empty(0)] * len(samples)
@@ -63,9 +70,8 @@ def _group(estimator: Any, samples: list[Sample], seeds: list[int], classes: int
     held = np.unique(samples[0].y)
     x = np.stack([s.x for s in samples]).astype(np.float32)
     codes = np.stack([np.searchsorted(held, s.y) for s in samples])
-    width = len(held) if len(held) > 2 else 1
-    wanted = np.eye(len(held), dtype=np.float32)[codes] if width > 1 else codes[..., None].astype(np.float32)
-    sizes = (x.shape[2], *np.atleast_1d(estimator.hidden_layer_sizes).tolist(), width)
+    sizes = _sizes(estimator, x.shape[2], len(held))
+    wanted = np.eye(len(held), dtype=np.float32)[codes] if sizes[-1] > 1 else codes[..., None].astype(np.float32)
     nets = Perceptrons(sizes, estimator.activation, [stream(s, "mlp") for s in seeds])
     fit(nets, x, wanted, estimator)
     shares = nets.probabilities(np.stack([s.queries for s in samples]).astype(np.float32))
@@ -75,6 +81,11 @@ def _group(estimator: Any, samples: list[Sample], seeds: list[int], classes: int
     else:
         answers[:, :, held] = shares
     return answers
+
+
+def _sizes(estimator: Any, inputs: int, classes: int) -> tuple[int, ...]:
+    """Return the widths of all layers; two classes share one output."""
+    return (inputs, *np.atleast_1d(estimator.hidden_layer_sizes).tolist(), classes if classes > 2 else 1)
 
 
 class Perceptrons:
@@ -256,8 +267,8 @@ def _activate(z: Floats, kind: str) -> Floats:
     elif kind == "tanh":
         np.tanh(z, out=z)
     elif kind == "logistic":
-        np.clip(z, -80.0, 80.0, out=z)
         np.negative(z, out=z)
+        np.minimum(z, np.float32(80.0), out=z)
         np.exp(z, out=z)
         z += 1.0
         np.reciprocal(z, out=z)
