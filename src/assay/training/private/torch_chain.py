@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from assay.core.errors import DataError
 from assay.training.private.dense import softmax
 
 if TYPE_CHECKING:
@@ -82,13 +83,13 @@ def chain_sum(
 
 
 def softmax_slope(xp: Any, answers: Any, targets: Tensor) -> Any:
-    """Return the derivative of the cross-entropy by logits (n, k), targets (n,) from 0 to k - 1."""
+    """Return the derivative of the cross-entropy by logits (n, k), targets (n,) from 0 to k - 1. Raises DataError."""
     if xp is torch:
         there = torch.softmax(answers, 1)
         return there.scatter_add_(1, targets[:, None], there.new_full((len(there), 1), -1.0))
     shares, classes = softmax(answers), targets.numpy()
     if classes.min() < 0:
-        raise IndexError(f"Target {classes.min()} is out of bounds.")  # as torch says it
+        raise DataError(f"a target of {classes.min()} is no class", remedy="Give classes from 0 on, and no others")
     shares[np.arange(len(shares)), classes] -= 1
     return shares
 
