@@ -144,7 +144,7 @@ def accused(scores: Array, outside: Array, rate: float) -> Array:
     """
     level = np.sort(outside)[::-1][int(np.floor(rate * len(outside)))]
     left = rate * len(outside) - (outside > level).sum()
-    share = left / (outside == level).sum()
+    share = left / max(1, (outside == level).sum())
     chance: Array = (scores > level) + share * (scores == level)
     return chance
 
