@@ -23,7 +23,7 @@ _LEAD = (
     "quality.auc",
     "quality.average_precision",
     "robust_accuracy@l2_0.5,*",
-    "membership.tpr@fpr0.001,rmia",
+    "membership.tpr@fpr0.001,*",
     "epsilon@*",
     "epsilon_audited@*",
     "extraction.fidelity@q1000,*",
@@ -60,8 +60,13 @@ def run_report(path: Path, result: RunResult, made: datetime) -> None:
 
 
 def _lead(measures: Sequence[Measure]) -> tuple[Measure, ...]:
-    found = (next((m for m in measures if fnmatchcase(m.name, pattern)), None) for pattern in _LEAD)
-    return tuple(m for m in found if m is not None)
+    """Return the first measure of each kind; of the attacks on membership the one that finds most."""
+    alike = ([m for m in measures if fnmatchcase(m.name, pattern)] for pattern in _LEAD)
+    return tuple(
+        max(same, key=lambda m: m.estimate) if same[0].name.startswith("membership.") else same[0]
+        for same in alike
+        if same
+    )
 
 
 def _facts(evidence: Sequence[Evidence]) -> tuple[tuple[str, str], ...]:
