@@ -173,9 +173,12 @@ def _nets(region: Region, shape: tuple[int, ...], radius: float, seed: int) -> l
     scale = np.where(region.mutable, region.scale, 0.0).reshape(shape)
 
     def make(strength: float, method: str = "pgd") -> Any:
+        # Votes are taken over flat rows, so that their net is told how its samples lie in them.
+        flat = method == "noise" and len(shape) > 1
         return AdversarialClassifier(
-            shape=shape if method == "noise" and len(shape) > 1 else None, method=method, radius=strength, norm="l2",
-            scale=scale, epochs=30, validation=0.0, threads=1, random_state=derive_seed(seed, "net") % 2**31,
+            shape=shape if flat else None, method=method, radius=strength, norm="l2",
+            scale=scale.ravel() if flat else scale, epochs=30, validation=0.0, threads=1,
+            random_state=derive_seed(seed, "net") % 2**31,
         )  # fmt: skip
 
     return [

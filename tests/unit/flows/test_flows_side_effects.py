@@ -86,9 +86,10 @@ def test_images_go_through_every_transform() -> None:
 
     found = side_effects(
         Function(bright, 2), train=(x[:40], y[:40]), test=(x[40:], y[40:]), region=Region.box(np.zeros(64), np.ones(64)),
-        only=("median", "noise", "bit_depth"), rows=10, queries=60,
+        only=("median", "noise", "bit_depth", "smoothed net"), rows=10, queries=60,
     )  # fmt: skip
-    assert [r.name for r in found.rows] == ["as it is", "bit_depth", "median", "noise"]
+    assert [r.name for r in found.rows] == ["as it is", "bit_depth", "median", "noise", "plain net", "smoothed net"]
+    assert not any(r.why for r in found.rows)
     assert all("extraction" in r.measures for r in found.rows)
 
 
