@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _BAGS = ("RandomForestClassifier", "ExtraTreesClassifier", "BaggingClassifier")
 _LEAST_MEMBERS = 5
+# Of the members that are shared out; what they would cost pays for the fits and answers that more sets need.
+_SHARED = 0.93
 
 
 class Refit(Protocol):
@@ -103,14 +105,12 @@ def fit_all(
 
     first = make(0)
     members = _members(first)
-    thin = 1
+    each = 0
     if fewest is not None and len(sets) > fewest:
-        thin = len(sets) // fewest
-        if members // thin < _LEAST_MEMBERS:
-            sets, thin = sets[:fewest], 1
-    models = [
-        _prepared(make(i) if i else first, seeds[i], members // thin if thin > 1 else 0) for i in range(len(sets))
-    ]
+        each = round(_SHARED * members * fewest / len(sets))
+        if each < _LEAST_MEMBERS:
+            sets, each = sets[:fewest], 0
+    models = [_prepared(make(i) if i else first, seeds[i], each) for i in range(len(sets))]
     together = next((t for t in discover(Together).values() if t.accepts(_last(first))), None)
     if together is not None and len(sets) > 1:
         samples = [_sample(model, x[rows], labels, queries) for model, (rows, labels) in zip(models, sets, strict=True)]
