@@ -7,7 +7,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from assay.contract.region import Region
 from assay.core.errors import DataError, SettingError, UnsupportedError
@@ -109,6 +113,15 @@ def test_cross_fitting_answers_members_as_others():
         CrossFitted(LogisticRegression(), folds=1).fit(x, y)
     with pytest.raises(DataError):
         CrossFitted(LogisticRegression()).fit(x[:3], y[:3])
+
+
+def test_cross_fitting_hands_the_weights_to_the_last_step_of_a_pipeline():
+    x, y = X[:200], Y[:200]
+    inner = make_pipeline(StandardScaler(), RandomForestClassifier(10, random_state=0))
+    wrapped = CrossFitted(make_pipeline(SimpleImputer(), inner)).fit(x, y)
+    assert (wrapped.predict(x) == y).mean() > 0.7
+    with pytest.raises(UnsupportedError, match="KNeighborsClassifier"):
+        CrossFitted(KNeighborsClassifier()).fit(x, y)
 
 
 def test_a_private_model_is_tried_where_values_are_missing():

@@ -396,3 +396,17 @@ def test_what_breaks_the_proof_is_refused_with_a_remedy(attempt, reason):
 def test_nonsense_is_refused(attempt):
     with pytest.raises(AssayError):
         attempt()
+
+
+def test_bounds_that_hold_nothing_are_named_by_feature():
+    x, y = np.random.default_rng(0).uniform(0, 1, (60, 4)), np.arange(60) % 2
+    with pytest.raises(SettingError, match="feature 1, 3"):
+        DPLogisticRegression(bounds=([0, 0, 0, 2], [1, 0, 1, np.inf])).fit(x, y)
+    with pytest.raises(SettingError, match="4 features but 3 bounds"):
+        DPLogisticRegression(bounds=([0, 0, 0], [1, 1, 1])).fit(x, y)
+
+
+def test_a_budget_beyond_what_is_accounted_for_takes_the_least_noise_that_is():
+    x, y = np.random.default_rng(0).uniform(0, 1, (60, 4)), np.arange(60) % 2
+    spent = DPLogisticRegression(epsilon=1e6, bounds=(0, 1)).fit(x, y).privacy_statement()["epsilon"]
+    assert spent["high"] <= 1e6

@@ -32,13 +32,20 @@ def noise_for(events_at: Callable[[float], Events], epsilon: float, delta: float
                 f"no noise up to {_MOST:g} gives epsilon {epsilon:g} at delta {delta:g}",
                 remedy="Take fewer steps, or spend less on the other events",
             )
+
+    def judged_to_meet(sigma: float) -> bool:
+        try:
+            return meets(sigma)
+        except SettingError:  # so little noise that nobody can say what it spends
+            return False
+
     if high == 1.0:
-        while high / 2 > _LEAST and meets(high / 2):
+        while high / 2 > _LEAST and judged_to_meet(high / 2):
             high /= 2
         low = high / 2
     while high / low > 1 + tolerance:
         middle = (low * high) ** 0.5
-        low, high = (low, middle) if meets(middle) else (middle, high)
+        low, high = (low, middle) if judged_to_meet(middle) else (middle, high)
     return high
 
 

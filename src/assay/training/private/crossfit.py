@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
-from assay.core.errors import DataError, SettingError
+from assay.core.errors import DataError, SettingError, UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +68,17 @@ class CrossFitted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _distilled(model: Any, x: NDArray[Any], soft: Array) -> Any:
-    """Fit a model to soft labels (n, c): every row once a class, weighted by that class's probability."""
+    """Fit a model to soft labels (n, c): every row once a class, weighted by that class's probability.
+
+    In a pipeline the weights go to the last step. Raises UnsupportedError for a model that takes none.
+    """
     row, code = np.nonzero(soft > 1e-3)
-    return model.fit(x[row], code, sample_weight=soft[row, code])
+    last, place = model, ""
+    while isinstance(last, Pipeline):
+        name, last = last.steps[-1]
+        place += f"{name}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise UnsupportedError(
+            f"a {type(last).__name__} takes no sample weights", remedy="Cross-fit a model whose fit takes sample_weight"
+        )
+    return model.fit(x[row], code, **{f"{place}sample_weight": soft[row, code]})

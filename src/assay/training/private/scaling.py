@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def ends(bounds: tuple[Any, Any], width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper bound of each feature, both (width,). Raises SettingError, which names the features."""
+    low, high = (np.asarray(end, np.float64) for end in bounds)
+    if low.ndim > 1 or high.ndim > 1 or not {low.size, high.size} <= {1, width}:
+        raise SettingError(f"{width} features but {max(low.size, high.size)} bounds", remedy="Give one bound a feature")
+    low, high = np.broadcast_to(low, width), np.broadcast_to(high, width)
+    wrong = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high) & (high > low)))
+    if len(wrong):
+        named = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+        raise SettingError(
+            f"bounds need finite numbers with low < high, unlike those of feature {named}",
+            remedy="Give what the feature can be, not what the rows hold",
+        )
+    return low, high
+
+
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """Features cut to ``bounds`` and mapped to [-1, 1]; rows shortened to ``row_norm``; perhaps random features of them.
@@ -42,13 +58,9 @@ class Scaling:
         return self.features or (given if self.image is None else widths_of(self.image))
 
     def apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the scaled rows (n, d). Raises SettingError for empty bounds, DataError for another number of features."""
+        """Return the scaled rows (n, d). Raises SettingError for bounds that do not fit."""
         if self.bounds is not None:
-            low, high = (np.asarray(end, np.float64) for end in self.bounds)
-            if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(high > low)):
-                raise SettingError("bounds need finite numbers with low < high", remedy="Give them feature by feature")
-            if low.ndim and low.shape != (x.shape[1],):
-                raise DataError(f"{x.shape[1]} features but {low.size} bounds", remedy="Give one bound a feature")
+            low, high = ends(self.bounds, x.shape[1])
             x = np.clip((2 * x - low - high) / (high - low), -1.0, 1.0)
         if self.image is not None:
             if min(self.image) < 2 or self.image[0] * self.image[1] != x.shape[1]:
@@ -111,10 +123,10 @@ class BoundsEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "n_features_in_")
         x = validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False)
         width = x.shape[1]
-        low, high = (np.broadcast_to(np.asarray(end, np.float64), width) for end in self.bounds)
+        low, high = ends(self.bounds, width)
         bins = np.broadcast_to(np.asarray(self.bins, np.intp), width)
-        if not (np.all(high > low) and np.all(bins >= 1)):
-            raise SettingError("bounds need low < high and bins 1 or more", remedy="Give them feature by feature")
+        if not np.all(bins >= 1):
+            raise SettingError("bins cannot be below 1", remedy="Give a number, or one a feature")
         place = np.clip(np.floor((x - low) / (high - low) * bins), 0, bins - 1)
         return np.concatenate([place[:, [j]] == np.arange(bins[j]) for j in range(width)], axis=1).astype(np.float64)
 

@@ -21,6 +21,7 @@ from assay.training.private.claim import claim
 from assay.training.private.dpsgd import Observer, Step
 from assay.training.private.estimators import PrivateClassifier, seed_of
 from assay.training.private.noise import Noise
+from assay.training.private.scaling import ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +106,7 @@ class DPBoostedTreesClassifier(PrivateClassifier):
             scores += values[number][leaf]
         self.values_ = values
         self.n_iter_ = self.trees
-        low, high = self._ends(x.shape[1])
+        low, high = ends(self.bounds, x.shape[1])
         self.claim_ = claim(
             events, self.delta,
             mechanism="Gaussian sums in the leaves of trees whose splits do not depend on the data", entropy=noise.entropy,
@@ -165,22 +166,12 @@ class DPBoostedTreesClassifier(PrivateClassifier):
         if not (self.learning_rate > 0 and self.l2 >= 0):
             raise SettingError("learning_rate must be above 0 and l2 not below 0")
 
-    def _ends(self, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        low, high = (np.asarray(end, np.float64) for end in self.bounds)
-        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(high > low)):
-            raise SettingError("bounds need finite numbers with low < high", remedy="Give them feature by feature")
-        if max(low.size, high.size) not in {1, width}:
-            raise SettingError(
-                f"{width} features but {max(low.size, high.size)} bounds", remedy="Give one bound a feature"
-            )
-        return np.broadcast_to(low, width), np.broadcast_to(high, width)
-
     def splits(self, width: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Return features and thresholds (trees, depth) for rows of ``width`` features: functions of the settings alone.
 
         Each tree takes its few features in turn of a public shuffle.
         """
-        low, high = self._ends(width)
+        low, high = ends(self.bounds, width)
         rng = stream(self.split_seed, "tree-splits")
         few = self.features_per_tree
         rounds = -(-self.trees * few // width)
