@@ -44,8 +44,9 @@ def keygen(output: Output, path: Path, kind: str) -> int:
 )
 @click.option(
     "--scan/--no-scan", default=True, show_default=True,
-    help="Scan the same bytes, sign the verdict, refuse what is malicious.",
+    help="Scan the same bytes, and refuse what is malicious.",
 )  # fmt: skip
+@click.option("--verdict", is_flag=True, help="Sign what the scan said of each file, too.")
 @click.option("--digests", type=_path, help="File that remembers digests of unchanged files, so as not to read them.")
 @click.option("--fresh", is_flag=True, help="Believe nothing in --digests; read every file.")
 @click.option("--ignore", multiple=True, help="Path inside the folder that is not signed; may be repeated.")

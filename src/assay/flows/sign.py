@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,7 +26,7 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 class Signed:
     """What was signed. files: path -> digest; key: id of the key that verifies it, empty for a Sigstore identity.
 
-    scan: the verdict of the scan that came first, signed too; empty when there was none.
+    scan: the verdict of the scan that came first; empty when there was none.
     """
 
     bundle: Path
@@ -60,6 +60,7 @@ def sign(
     certificate: StrPath | None = None,
     chain: Iterable[StrPath] = (),
     scan: bool = True,
+    verdict: bool = False,
     ignore: Iterable[str] = (),
     digests: StrPath | None = None,
     fresh: bool = False,
@@ -68,24 +69,24 @@ def sign(
 
     bundle: default as in ``signature_path``. certificate: the key's own, PEM; then it is the certificate that is
     verified later, by way of ``chain``, those between it and the root. scan: one pass over the bytes hashes and scans
-    them, and what the scan said of each file is signed too. digests: file that remembers digests of unchanged files;
-    fresh: believe nothing in it. Raises DataError when the key or the digests lie in the folder, where they would be
-    handed out with the model; Refused (scan-malicious), having written nothing, when loading a file would do harm; else
-    as ``sign_model``.
+    them. verdict: what the scan said of each file is signed too, which OpenSSF Model Signing 1.0 does not know. digests:
+    file that remembers digests of unchanged files; fresh: believe nothing in it. Raises DataError when the key or the
+    digests lie in the folder, where they would be handed out with the model; Refused (scan-malicious), having written
+    nothing, when loading a file would do harm; else as ``sign_model``.
     """
     root = Path(model)
     _outside(root, key, "Move the key elsewhere")
     private = PrivateKey.read(key)
     certificates = _certificates(certificate, chain)
     target = Path(bundle) if bundle else signature_path(root)
-    content = _content(root, target, ignore, scan=scan, digests=digests, fresh=fresh)
+    content, said = _content(root, target, ignore, scan=scan, verdict=verdict, digests=digests, fresh=fresh)
     if certificates:
         from assay.artifacts.certificates import sign_content_with_certificate
 
         sign_content_with_certificate(content, private, certificates, target)
     else:
         sign_content(content, private, target)
-    return _signed(target, content, private.public.id)
+    return _signed(target, content, private.public.id, said)
 
 
 def sign_as_identity(
@@ -95,6 +96,7 @@ def sign_as_identity(
     bundle: StrPath | None = None,
     *,
     scan: bool = True,
+    verdict: bool = False,
     ignore: Iterable[str] = (),
     digests: StrPath | None = None,
     fresh: bool = False,
@@ -107,9 +109,9 @@ def sign_as_identity(
 
     root = Path(model)
     target = Path(bundle) if bundle else signature_path(root)
-    content = _content(root, target, ignore, scan=scan, digests=digests, fresh=fresh)
+    content, said = _content(root, target, ignore, scan=scan, verdict=verdict, digests=digests, fresh=fresh)
     sign_content_keyless(content, target, identity_token, trust_config)
-    return _signed(target, content)
+    return _signed(target, content, "", said)
 
 
 def confirm(
@@ -179,12 +181,24 @@ def make_key(path: StrPath, kind: str = "p256") -> PublicKey:
 
 
 def _content(
-    root: Path, target: Path, ignore: Iterable[str], *, scan: bool, digests: StrPath | None, fresh: bool
-) -> Content:
-    """Return what is to be signed. Raises Refused when it was scanned and would do harm."""
+    root: Path,
+    target: Path,
+    ignore: Iterable[str],
+    *,
+    scan: bool,
+    verdict: bool,
+    digests: StrPath | None,
+    fresh: bool,
+) -> tuple[Content, str]:
+    """Return what is to be signed, and what a scan said of it. Raises Refused when it would do harm."""
+    if verdict and not scan:
+        raise SettingError("there is no verdict without a scan", where="verdict", remedy="Leave one of the two out")
     listing = list_model(root, target, ignore)
     with _store(root, digests, fresh=fresh) as store:
-        return _scanned(listing, store) if scan else read_content(listing, store)
+        if not scan:
+            return read_content(listing, store), ""
+        content = _scanned(listing, store)
+    return content if verdict else replace(content, scan={}), str(content.scan["verdict"])
 
 
 def _scanned(listing: Listing, store: DigestStore | None) -> Content:
@@ -224,6 +238,5 @@ def _certificates(certificate: StrPath | None, chain: Iterable[StrPath]) -> tupl
     return read_certificates(certificate, *files)
 
 
-def _signed(target: Path, content: Content, key: str = "") -> Signed:
-    files = {name: str(digest) for name, digest in content.files.items()}
-    return Signed(target, files, key, str(content.scan.get("verdict", "")))
+def _signed(target: Path, content: Content, key: str, said: str) -> Signed:
+    return Signed(target, {name: str(digest) for name, digest in content.files.items()}, key, said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import pickle
 import sqlite3
@@ -16,7 +18,7 @@ from assay.artifacts.manifest import list_model
 from assay.artifacts.model_files import hash_files
 from assay.artifacts.oms import sign_model, verify_model
 from assay.core.digest import digest_file
-from assay.core.errors import DataError, Refused, VerificationError
+from assay.core.errors import DataError, Refused, SettingError, VerificationError
 from assay.core.keys import PrivateKey
 from assay.flows.sign import confirm, sign
 
@@ -158,16 +160,25 @@ def test_one_pass_gives_the_same_digests_as_two(tmp_path, model):
 
 def test_the_verdict_is_signed_and_still_verifies_for_others(tmp_path, key):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps([1, 2, 3]))
-    made = sign(tmp_path / "m.pkl", key)
+    made = sign(tmp_path / "m.pkl", key, verdict=True)
     assert made.scan == "clean"
     assert confirm(tmp_path / "m.pkl", keys=[f"{key}.pub"]).files == made.files
     assert sign(tmp_path / "m.pkl", key, scan=False).scan == ""
 
 
+def test_what_is_signed_holds_what_the_standard_knows_unless_a_verdict_is_asked_for(tmp_path, key, model):
+    for verdict, keys in ((False, {"serialization", "resources"}), (True, {"serialization", "resources", "scan"})):
+        sign(model, key, tmp_path / "s.sig", verdict=verdict)
+        payload = json.loads((tmp_path / "s.sig").read_text())["dsseEnvelope"]["payload"]
+        assert set(json.loads(base64.b64decode(payload))["predicate"]) == keys
+    with pytest.raises(SettingError):
+        sign(model, key, tmp_path / "s.sig", scan=False, verdict=True)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_peer_verifies_a_bundle_with_a_verdict(tmp_path, key, model):
     peer = pytest.importorskip("model_signing")
-    sign(model, key, tmp_path / "s.sig")
+    sign(model, key, tmp_path / "s.sig", verdict=True)
     peer.verifying.Config().use_elliptic_key_verifier(public_key=tmp_path / "k.pub").verify(model, tmp_path / "s.sig")
 
 
