@@ -127,8 +127,10 @@ class BudgetError(Refused):
 
     code = "budget"
 
-    def __init__(self, message: str, *, where: str = "", remedy: str = "", wait: float | None = None) -> None:
-        super().__init__(message, where=where, remedy=remedy)
+    def __init__(
+        self, message: str, *, where: str = "", remedy: str = "", reason: str = "", wait: float | None = None
+    ) -> None:
+        super().__init__(message, where=where, remedy=remedy, reason=reason)
         self.wait = wait
 
 

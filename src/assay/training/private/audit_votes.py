@@ -158,6 +158,15 @@ class _Seen:
         """Return itself: all copies of an estimator tell the same audit."""
         return self
 
+    def watch(self, look: Callable[[], int]) -> None:
+        """From now on note what ``look`` says when a model is asked."""
+        self.charged, self.look = None, look
+
+    def ended(self) -> int | None:
+        """Stop watching; return what was charged when a model was first asked, None when none was."""
+        self.look = None
+        return self.charged
+
     def asked(self) -> None:
         """Note what is charged by now, once a call."""
         if self.look is not None and self.charged is None:
@@ -226,9 +235,10 @@ class _Watch:
 
     def _charged(self, model: PrivateVotes, how: Callable[[Array], Any], queries: Array) -> NDArray[Any]:
         """Return the answers, having noted whether all were charged before a model was asked, at the right price."""
-        before, self._seen.charged, self._seen.look = _answered(model), None, lambda: _answered(model)
-        given = np.asarray(how(queries))
-        after, early, self._seen.look = _answered(model), self._seen.charged, None
+        before = _answered(model)
+        self._seen.watch(lambda: _answered(model))
+        given: NDArray[Any] = np.asarray(how(queries))
+        after, early = _answered(model), self._seen.ended()
         due = before + len(queries)
         price = upper_epsilon(_gaussian(model.sigma, due), model.delta)
         self.charged &= after == due and (early is None or early >= due) and _spent(model) >= price * (1 - 1e-6)
@@ -272,22 +282,22 @@ def _stays(plain: PrivateVotes, trial: _Trial) -> bool:
 def _refuses(limited: PrivateVotes, queries: Array, seen: _Seen) -> bool:
     """Return whether an ensemble with a budget for four answers gives four and not a fifth."""
     limited.votes(np.resize(queries, (4, queries.shape[1])))
-    before, seen.charged, seen.look = _answered(limited), None, lambda: 0
+    before = _answered(limited)
+    seen.watch(lambda: 0)
     try:
         limited.votes(queries[:1])
     except BudgetError:
-        return _answered(limited) == before and seen.charged is None
-    finally:
-        seen.look = None
+        return seen.ended() is None and _answered(limited) == before
+    seen.ended()
     return False
 
 
 def _granting(trained: PrivateVotes, answers: int, ledger: Path | None) -> PrivateVotes:
     """Return the ensemble, its noise stream too, with a budget for ``answers`` more."""
-    further: PrivateVotes = copy.copy(trained).set_params(ledger=ledger)
-    return further.set_params(
-        epsilon=upper_epsilon(_gaussian(trained.sigma, _answered(further) + answers), trained.delta)
-    )
+    further = copy.copy(trained)
+    further.set_params(ledger=ledger)
+    further.set_params(epsilon=upper_epsilon(_gaussian(trained.sigma, _answered(further) + answers), trained.delta))
+    return further
 
 
 def _ledger(plain: PrivateVotes, folder: str, name: str) -> Path | None:
@@ -296,8 +306,11 @@ def _ledger(plain: PrivateVotes, folder: str, name: str) -> Path | None:
 
 def _counts(model: PrivateVotes, queries: Array, seen: _Seen) -> Array:
     """Return the true votes (q, k), asked past the ledger."""
-    seen.look = None
-    return np.sum([np.eye(len(model.classes_))[votes_of(teacher, queries)] for teacher in model.teachers_], axis=0)
+    seen.ended()
+    counts: Array = np.sum(
+        [np.eye(len(model.classes_))[votes_of(teacher, queries)] for teacher in model.teachers_], axis=0
+    )
+    return counts
 
 
 def _presence(moves: Array, rest: Array) -> Array:
@@ -329,7 +342,9 @@ def _gaussian(sigma: float, answers: int) -> list[tuple[SampledGaussian, int]]:
 
 
 def _answered(model: PrivateVotes) -> int:
-    return int(model.privacy_statement()["answers"])  # type: ignore[call-overload]
+    answers = model.privacy_statement()["answers"]
+    assert isinstance(answers, int)
+    return answers
 
 
 def _spent(model: PrivateVotes) -> float:
