@@ -10,6 +10,7 @@ so that nobody is both a member and not: without the data set its rows are left 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -104,19 +105,18 @@ def attack(forest, x, y, member, seed, classes, *, around=False):
 
 
 def rmia(_, runs=5):
-    """Forests of 50 trees, as the peers' script grows them, attacked with answers at the rows, and around them too."""
-    for name, (x, y) in (("digits", digits()), ("tabular4k", tabular())):
-        for seed in range(runs):
+    """Forests of 50 trees, as the peers' script grows them, and of 100, attacked at the rows alone and around them too."""
+    for trees, (name, (x, y)) in itertools.product((50, 100), (("digits", digits()), ("tabular4k", tabular()))):
+        for seed, around in itertools.product(range(runs), (False, True)):
             member = np.zeros(len(x), dtype=bool)
             member[np.random.default_rng(seed).permutation(len(x))[: len(x) // 2]] = True
-            for around in (False, True):
-                found, seconds = attack(RandomForestClassifier(50), x, y, member, seed, int(y.max()) + 1, around=around)
-                area, rare, some = found[-1]
-                told(
-                    section="rmia", case=name, attack="neighbours" if around else "rmia", seed=seed, auc=area.estimate,
-                    tpr_0001=rare.estimate, tpr_0001_low=rare.low, tpr_0001_high=rare.high, tpr_001=some.estimate,
-                    seconds=seconds,
-                )  # fmt: skip
+            found, seconds = attack(RandomForestClassifier(trees), x, y, member, seed, int(y.max()) + 1, around=around)
+            area, rare, some = found[-1]
+            told(
+                section="rmia", case=name, trees=trees, attack="neighbours" if around else "rmia", seed=seed,
+                auc=area.estimate, tpr_0001=rare.estimate, tpr_0001_low=rare.low, tpr_0001_high=rare.high,
+                tpr_001=some.estimate, seconds=seconds,
+            )  # fmt: skip
 
 
 def shadows(_):
