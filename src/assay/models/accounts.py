@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from assay.models.predictor import Array
 
 _BATCH = 50
+# Who is told to come again at once waits a second, so that patience comes to an end.
+_SHORTEST = 1.0
 
 
 class Accounts(Predictor):
@@ -77,8 +80,9 @@ class Accounts(Predictor):
 
     def _wait(self, error: Refused) -> None:
         """Wait until the first account may ask again; raise ``error`` when none may soon enough."""
-        if not self._later or min(self._later) > self._patience:
+        seconds = max(_SHORTEST, min(self._later, default=math.inf))
+        if seconds > self._patience:
             raise error
-        seconds, self._later = min(self._later), ()
+        self._later = ()
         self._patience -= seconds
         self._sleep(seconds)

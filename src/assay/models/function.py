@@ -62,7 +62,7 @@ def as_probabilities(answer: object, classes: int) -> NDArray[np.float64]:
             remedy="Return probabilities (n, classes), or class indices (n,)",
         ) from error
     if values.ndim == 1 and (classes != 2 or not ((values > 0) & (values < 1)).any()):
-        if not ((values >= 0) & (values < classes)).all():
+        if not ((values >= 0) & (values < classes) & (values % 1 == 0)).all():
             raise DataError(
                 f"the model answers with labels from {values.min():g} to {values.max():g} and has {classes} classes",
                 remedy="Return class indices from 0, or probabilities (n, classes)",

@@ -105,8 +105,7 @@ def test_an_endpoint_that_refuses_every_row_is_given_up():
 
 
 def test_an_account_that_may_ask_later_waits_as_long_as_its_patience():
-    slept = []
-    accounts = live(bucket := Bucket(100), patience=5.0, sleep=slept.append)
+    slept, bucket = [], Bucket(100)
 
     def refill(seconds):
         slept.append(seconds)
@@ -117,6 +116,14 @@ def test_an_account_that_may_ask_later_waits_as_long_as_its_patience():
     assert slept == [2.0, 2.0]
     with pytest.raises(BudgetError):
         accounts.probabilities(X[:300])
+
+
+def test_patience_ends_where_an_account_is_always_told_to_come_again_at_once():
+    slept = []
+    accounts = live(Bucket(0, wait=0.0), patience=3.0, sleep=slept.append)
+    with pytest.raises(BudgetError):
+        accounts.probabilities(X[:1])
+    assert slept == [1.0, 1.0, 1.0]
 
 
 def test_a_refused_row_costs_no_account():

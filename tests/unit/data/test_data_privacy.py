@@ -80,6 +80,7 @@ def test_what_is_no_national_number(text):
     [
         (np.arange(1000, 1000 + N), Severity.MEDIUM),
         (7 * RNG.permutation(N) + 10_000, Severity.MEDIUM),
+        (np.arange(10**18, 10**18 + N), Severity.MEDIUM),
         (RNG.permutation(10 * N)[:N], Severity.MEDIUM),
         (np.unique(np.exp(RNG.normal(11, 1, 10 * N)).astype(int))[::10][:N], Severity.LOW),
         (RNG.integers(10**8, 10**9, N), Severity.LOW),

@@ -118,6 +118,11 @@ def test_labels_that_are_no_class_indices_are_refused():
         predictor(lambda rows: np.arange(len(rows)) % 3 + 1, classes=3).probabilities(X)
 
 
+def test_labels_between_two_classes_are_refused():
+    with pytest.raises(DataError, match="labels from 0.5 to 0.5"):
+        predictor(lambda rows: np.full(len(rows), 0.5), classes=3).probabilities(X)
+
+
 def test_a_function_that_answers_in_words_is_refused():
     with pytest.raises(DataError, match="something else than numbers"):
         predictor(lambda rows: np.array(["yes"] * len(rows)), classes=2).probabilities(X)

@@ -132,6 +132,11 @@ def test_without_a_file_the_budget_holds_too():
         made.predict(np.tile(x, (10, 1)))
 
 
+def test_noise_that_came_from_a_seed_stays_said():
+    made, _, _ = votes(random_state=0)
+    assert not made.set_params(random_state=None).privacy_statement()["holds"]
+
+
 def test_a_row_moves_one_part_only():
     x, y = digits()
     base = RidgeClassifier()

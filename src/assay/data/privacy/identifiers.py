@@ -174,7 +174,8 @@ def _given_out(texts: Any) -> bool:
 
     values = np.sort(np.asarray(pc.cast(texts, pa.float64())))
     reach = min(_NEAR, len(values) - 1)
-    density = reach / (values[reach:] - values[:-reach])
+    # Different whole numbers lie one apart at least, though large ones are equal as floats.
+    density = reach / np.maximum(values[reach:] - values[:-reach], reach)
     return bool(np.exp(-0.5 * len(values) * density.mean()) < _BY_CHANCE)
 
 

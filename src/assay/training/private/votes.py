@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from assay.core.errors import BudgetError, DataError, SettingError
 from assay.stats.privacy.accountant import epsilon, upper_epsilon
 from assay.stats.privacy.events import SampledGaussian
+from assay.training.private.claim import STATEMENT_TYPE
 from assay.training.private.estimators import seed_of
 from assay.training.private.ledger import Ledger
-from assay.training.private.noise import Noise
+from assay.training.private.noise import FROM_SEED, Noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,11 +106,11 @@ class PrivateVotes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         spent, answers = self._account()
         return {
-            "type": "https://assay.dev/privacy/v1", "mechanism": "noisy votes of models on disjoint parts (Gaussian)",
+            "type": STATEMENT_TYPE, "mechanism": "noisy votes of models on disjoint parts (Gaussian)",
             "neighbours": f"one {self._unit} added or removed", "protects": "the answers; the models must stay inside",
             "epsilon": {"low": spent[0], "high": spent[1], "budget": self.epsilon}, "delta": self.delta,
             "sigma": self.sigma, "parts": self.parts, "answers": answers, "noise_entropy": self._noise.entropy,
-            "holds": self.random_state is None,
+            "holds": self._noise.entropy != FROM_SEED,
             "assumptions": ["queries and the names of the classes are public", "noise is taken to be real-valued"],
         }  # fmt: skip
 
