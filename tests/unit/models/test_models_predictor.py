@@ -119,7 +119,7 @@ def test_labels_that_are_no_class_indices_are_refused():
 
 
 def test_labels_between_two_classes_are_refused():
-    with pytest.raises(DataError, match="labels from 0.5 to 0.5"):
+    with pytest.raises(DataError, match=r"labels from 0\.5 to 0\.5"):
         predictor(lambda rows: np.full(len(rows), 0.5), classes=3).probabilities(X)
 
 

@@ -288,6 +288,14 @@ def test_declared_classes_are_those_of_the_audit(made):
         audit(made, x, y + 3, canaries=20)
 
 
+@pytest.mark.parametrize("made", [forest(trees=10), ensemble(), DPLogisticRegression(steps=5)])
+def test_no_rows_or_one_class_cannot_be_audited(made):
+    x, y = small()
+    for rows, labels in ((x[:0], y[:0]), (x, np.zeros(len(x), int))):
+        with pytest.raises(DataError, match="two classes"):
+            audit(made, rows, labels, canaries=20)
+
+
 def test_an_estimator_may_bring_its_own_audit():
     assert audit(Own(), *small()) == ("asked", ["canaries", "confidence", "seed"])
 

@@ -70,6 +70,22 @@ def test_what_cannot_be_audited_is_refused():
         audit_torch(lambda: trainer(Flat(0.5), layers=(nn.Dropout(0.5),)), x, y, (extra, labels))
 
 
+class Projected(nn.Module):
+    """Looks at rows through a fixed matrix, which is no parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(8, 4)
+        self.register_buffer("turned", torch.eye(16, 8))
+
+    def forward(self, x):
+        return self.dense(x @ self.turned)
+
+
+def test_modules_with_buffers_are_audited():
+    assert not audit_torch(lambda: PrivateTrainer(Projected(), rows=200, steps=10, rate=0.4), *data()).failed
+
+
 class Inside(ClassifierMixin, BaseEstimator):
     """A classifier of another hand that trains its module with a private trainer."""
 

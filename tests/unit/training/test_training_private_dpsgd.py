@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.datasets import load_digits
+from sklearn.impute import SimpleImputer
 from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 from torch.nn import functional
@@ -25,7 +28,7 @@ from assay.training.private.estimators import DPLogisticRegression, DPMLPClassif
 from assay.training.private.noise import Noise
 from assay.training.private.pictures import DIRECTIONS, edges
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
-from assay.training.private.scaling import Scaling, refuse_learnt_scaler
+from assay.training.private.scaling import Scaling, check_steps
 from assay.training.private.torch_gradients import Gradients
 from assay.training.private.torch_layers import windows
 from assay.training.private.torch_trainer import PrivateTrainer
@@ -140,6 +143,9 @@ def modules():
     torch.manual_seed(0)
     flat, again = torch.randn(12, 8), nn.ReLU()
     picture = torch.randn(12, 2, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates it; modules that have it still come
+        scaled = nn.utils.weight_norm(nn.Linear(8, 4))
     conv = nn.Sequential(
         nn.Conv2d(2, 8, 3, padding=1, stride=2), nn.ReLU(inplace=True), nn.GroupNorm(2, 8),
         nn.Conv2d(8, 8, 3, groups=2, dilation=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3),
@@ -173,11 +179,14 @@ def modules():
         "conv1d": (line, torch.randn(12, 2, 8), "closed"),
         "words": (Words(), torch.randint(0, 20, (12, 5)), "closed"),
         "tied": (Tied(), flat, "func"),
+        "weight norm": (nn.Sequential(scaled, nn.Tanh(), nn.Linear(4, 3)), flat, "func"),
         "bilinear": (nn.Sequential(nn.Linear(8, 4), nn.PReLU(), nn.Linear(4, 3)), flat, "func"),
     }
 
 
-@pytest.mark.parametrize("name", ["mlp", "activations", "conv2d", "few places", "conv1d", "words", "tied", "bilinear"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "activations", "conv2d", "few places", "conv1d", "words", "tied", "weight norm", "bilinear"]
+)
 @pytest.mark.parametrize("clip", [Flat(0.3), PerLayer(0.3)])
 @pytest.mark.parametrize("loss", [None, losses], ids=["own-loss", "a-loss"])
 def test_torch_sums_equal_those_of_torch_func(name, clip, loss):
@@ -361,7 +370,7 @@ def trainer_of(module):
             lambda: trainer_of(nn.Sequential(nn.InstanceNorm1d(2, track_running_stats=True))),
             "data-dependent-normaliser",
         ),
-        (lambda: refuse_learnt_scaler(object()), "data-dependent-normaliser"),
+        (lambda: check_steps([SimpleImputer()]), "data-dependent-normaliser"),
     ],
 )
 def test_what_breaks_the_proof_is_refused_with_a_remedy(attempt, reason):
@@ -390,12 +399,48 @@ def test_what_breaks_the_proof_is_refused_with_a_remedy(attempt, reason):
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=9, steps=1, rate=1.0, sigma=1.0).fit(
             torch.zeros(9, 2), torch.full((9,), -100)
         ),
+        *(
+            lambda targets=targets: PrivateTrainer(nn.Linear(2, 2), rows=9, steps=1, rate=1.0, sigma=1.0).fit(
+                torch.zeros(9, 2), targets
+            )
+            for targets in (torch.full((9,), 2), torch.zeros(9), torch.ones(9, dtype=torch.bool))
+        ),
         lambda: trainer_of(nn.Linear(2, 2)).privacy_statement(),
     ],
 )
 def test_nonsense_is_refused(attempt):
     with pytest.raises(AssayError):
         attempt()
+
+
+def test_steep_sigmoids_are_no_cause_for_warnings():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 2))
+    trainer_of(module).fit(torch.full((9, 2), 1e4), torch.zeros(9, dtype=torch.long))
+
+
+@pytest.mark.parametrize("way", ["auto", "func"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_no_number_leaves_no_torch_module(way, value):
+    """Its gradient is not clipped by any bound, so that the sum tells whether the row is there."""
+    x = torch.zeros(9, 2)
+    x[4] = value
+    made = PrivateTrainer(nn.Linear(2, 2), rows=9, steps=2, rate=1.0, sigma=1.0, way=way)
+    with pytest.raises(DataError, match="no finite numbers"):
+        made.fit(x, torch.zeros(9, dtype=torch.long))
+
+
+def test_a_row_beyond_float32_leaves_no_model():
+    x, y = digits()
+    x[7, 3] = 1e200
+    with pytest.raises(DataError, match="beyond"):
+        DPLogisticRegression(steps=3).fit(x, y)
+    assert np.isfinite(DPLogisticRegression(steps=3, bounds=(0, 16)).fit(x, y).coef_).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_training_that_leaves_the_finite_numbers_leaves_no_model():
+    with pytest.raises(DataError, match="no finite numbers"):
+        DPMLPClassifier(steps=5, learning_rate=1e30).fit(*digits())
 
 
 def test_bounds_that_hold_nothing_are_named_by_feature():

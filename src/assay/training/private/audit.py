@@ -285,12 +285,14 @@ def planted(X: Any, y: Any, bounds: tuple[Any, Any] | None, canaries: int, *, se
     """Return rows X (n, d) and labels y (n,) with canaries at the corners of the bounds, or of [-1, 1] without any.
 
     classes: those that the estimator declares (None: the labels'). Raises SettingError for fewer than two canaries,
-    DataError for a label outside the classes.
+    DataError without rows or a second class, and for a label outside the classes.
     """
     if canaries < 2:
         raise SettingError("an audit needs 2 canaries or more")
     x, labels = np.asarray(X, np.float64), np.asarray(y)
     names = np.unique(labels if classes is None else np.asarray(classes))
+    if not len(x) or len(names) < 2:
+        raise DataError("an audit needs rows, and two classes or more", remedy="Declare every class in `classes`")
     codes = np.clip(np.searchsorted(names, labels), 0, len(names) - 1)
     if not np.array_equal(names[codes], labels):
         raise DataError("a label is none of the declared classes", remedy="Declare every class in `classes`")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 from sklearn.base import clone
+from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from assay.core.errors import DataError, SettingError, UnsupportedError
@@ -94,7 +95,7 @@ def _watched(
     trainer: PrivateTrainer, rows: Tensor, targets: Tensor, included: NDArray[np.bool_], *, seed: int, confidence: float
 ) -> Audited:
     """Train on all rows (n + m, ...) but the canaries, the last m, that their coins leave out, under an auditor."""
-    kinds = (torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d, torch.nn.AlphaDropout)
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
     if any(isinstance(layer, kinds) for layer in trainer.module.modules()):
         raise DataError("dropout makes gradients that cannot be computed again", remedy="Audit without dropout")
     real = len(rows) - len(included)
@@ -113,6 +114,7 @@ def _reference(trainer: PrivateTrainer, rows: Tensor, targets: Tensor) -> Callab
     shapes = {name: p.shape for name, p in trainer.gradients.parameters.items()}
     module, loss = trainer.module, trainer.loss
     rest = {n: p.detach().double() for n, p in module.named_parameters() if n not in shapes}
+    rest |= {n: b.double() for n, b in module.named_buffers() if b.is_floating_point()}
     device = next(iter(trainer.gradients.parameters.values())).device
     rows, targets = rows.to(device), targets.to(device)
     wide = rows.double() if rows.is_floating_point() else rows

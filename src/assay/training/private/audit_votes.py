@@ -49,9 +49,11 @@ def audit(
     Canaries are rows of X moved by a hair, with a wrong label, at most one in a part; groups: as at ``fit``. Checked
     beside: each row (or group) is in one part, which hangs on it alone; answers are charged before a model is asked, and
     refused beyond the budget; the noise is as claimed. seed: of canaries and coins. Raises SettingError for fewer than
-    two canaries, DataError when the budget does not reach for one answer.
+    two canaries, DataError without rows or a second class, and when the budget does not reach for one answer.
     """
     names = np.unique(y if estimator.classes is None else estimator.classes)
+    if not len(X) or len(names) < 2:
+        raise DataError("an audit needs rows, and two classes or more", remedy="Declare every class in `classes`")
     plain = clone(estimator).set_params(random_state=None, classes=names, base=estimator.base or default_base())
     answers = _most_answers(plain)
     trial = _trial(plain, np.asarray(X, np.float64), np.asarray(y), groups, min(canaries, plain.parts), seed)

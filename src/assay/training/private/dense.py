@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from assay.core.errors import DataError
 from assay.training.private.clipping import Clipping
 
 if TYPE_CHECKING:
@@ -77,9 +78,12 @@ class DenseNet:
 
 
 def with_ones(x: NDArray[np.floating]) -> Array:
-    """Return rows (n, d) as float32 with a last column of 1."""
+    """Return rows (n, d) as float32 with a last column of 1. Raises DataError for values that float32 does not have."""
     out = np.ones((len(x), x.shape[1] + 1), np.float32)
-    out[:, :-1] = x
+    with np.errstate(over="ignore"):
+        out[:, :-1] = x
+    if not np.isfinite(out).all():
+        raise DataError("a row holds a value beyond what float32 has", remedy="Give bounds of the features")
     return out
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from assay.core.errors import DataError
 from assay.core.settings import Within, check_settings, setting
 from assay.training.private.clipping import Adaptive, Clipping, Flat
 from assay.training.private.dense import DenseNet
@@ -61,6 +62,7 @@ class Descent:
         """Train ``net`` on rows x (n, d + 1) with one-hot targets (n, k); return how many rows each step drew.
 
         observer: called after each step's release, for audits. What it sees but the released sums is private.
+        Raises DataError when the weights come to be no finite numbers.
         """
         squares = np.einsum("ij,ij->i", x, x)
         total, velocity = np.empty_like(net.weights), np.zeros_like(net.weights)
@@ -84,6 +86,8 @@ class Descent:
                 sums += net.weights
         if start < self.steps:
             net.weights[:] = sums / (self.steps - start)
+        if not np.isfinite(net.weights).all():
+            raise not_finite()
         return drawn
 
     def _move(self, weights: Array, total: Array, velocity: Array) -> None:
@@ -96,6 +100,14 @@ class Descent:
             velocity += total
             total = velocity
         weights -= step * total
+
+
+def not_finite() -> DataError:
+    """Return the error of a training that left the finite numbers: one row may have led there, which no noise hides."""
+    return DataError(
+        "the weights are no finite numbers any more: a row is too large, or the steps are too long",
+        remedy="Bound the rows, or take a smaller learning rate",
+    )
 
 
 def normals(noise: Noise, size: int) -> Callable[[], Array]:

@@ -88,8 +88,11 @@ def softmax_slope(xp: Any, answers: Any, targets: Tensor) -> Any:
         there = torch.softmax(answers, 1)
         return there.scatter_add_(1, targets[:, None], there.new_full((len(there), 1), -1.0))
     shares, classes = softmax(answers), targets.numpy()
-    if classes.min() < 0:
-        raise DataError(f"a target of {classes.min()} is no class", remedy="Give classes from 0 on, and no others")
+    if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= shares.shape[1]:
+        raise DataError(
+            f"targets from {classes.min()} to {classes.max()} ({classes.dtype}) are not all among {shares.shape[1]} classes",
+            remedy="Give whole numbers from 0 on, less than the number of logits",
+        )
     shares[np.arange(len(shares)), classes] -= 1
     return shares
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -162,7 +163,8 @@ class Gradients:
                 found = torch.autograd.grad(losses, entry, torch.ones_like(losses))[0]
             return found if xp is torch else found.numpy()
 
-        with torch.no_grad():
+        # In numpy as in torch: exp may overflow, and what is no number is for the trainer to find.
+        with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
             squares = chain_sum(self._chain, x, slope, clip, bound, total)
         if squares is None:
             self._chain = None  # rows are no plain vectors: layers are watched instead

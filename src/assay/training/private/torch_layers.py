@@ -32,6 +32,8 @@ def closed_form(module: nn.Module) -> bool:
 
 
 def _plain(layer: nn.Module) -> bool:
+    if not {name for name, _ in layer.named_parameters(recurse=False)} <= {"weight", "bias"}:
+        return False  # what it multiplies by is made of other parameters, as weight normalisation does
     if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     if isinstance(layer, nn.Embedding):

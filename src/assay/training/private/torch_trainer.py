@@ -14,7 +14,7 @@ from assay.stats.privacy.calibrate import sigma_for
 from assay.stats.privacy.events import SampledGaussian
 from assay.training.private.claim import Claim, claim
 from assay.training.private.clipping import Adaptive, Clipping, Flat
-from assay.training.private.dpsgd import Observer, Step
+from assay.training.private.dpsgd import Observer, Step, not_finite
 from assay.training.private.noise import Noise
 from assay.training.private.sampling import poisson_batches, refuse_other_sampler
 from assay.training.private.torch_gradients import Gradients, Loss, check_precision, cross_entropy
@@ -68,7 +68,8 @@ class PrivateTrainer:
         """Take all steps on rows x (n, ...) and targets y (n, ...); return the module.
 
         x and y may lie on another device: what a step draws is then copied to the module's. Raises Refused for a
-        DataLoader or sampler, and when it was called before: a second run is a second spending.
+        DataLoader or sampler, and when it was called before: a second run is a second spending. Raises DataError for what
+        are no two tensors of as many rows, and when the weights come to be no finite numbers.
         """
         if isinstance(x, (DataLoader, Sampler)):
             refuse_other_sampler(getattr(x, "sampler", x))
@@ -107,6 +108,8 @@ class PrivateTrainer:
                 self.optimizer.step()
         for p in self._parameters:
             p.grad = None
+        if not all(bool(p.isfinite().all()) for p in self._parameters):
+            raise not_finite()
         return self.module
 
     def privacy_statement(self) -> dict[str, object]:
