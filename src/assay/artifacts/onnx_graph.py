@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_OPSET = 17
+
 
 class Graph:
     """An ONNX graph being written: nodes and constants, each under a name of its own."""
@@ -73,7 +75,7 @@ def exact_graph(model: Any, width: int) -> bytes:
             ],
             graph.constants,
         ),
-        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)],
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", 3)],
         ir_version=8, producer_name="assay",
     )  # fmt: skip
     checker.check_model(made)
@@ -83,6 +85,8 @@ def exact_graph(model: Any, width: int) -> bytes:
 
 def _classify(graph: Graph, model: Any, name: str, width: int) -> str:
     """Write a classifier and return the name of its probabilities."""
+    if hasattr(model, "onnx_bytes"):
+        return _own(graph, model, name)
     steps = getattr(model, "steps", None)
     if steps is not None:
         for _, step in steps[:-1]:
@@ -92,6 +96,20 @@ def _classify(graph: Graph, model: Any, name: str, width: int) -> str:
     if rule is None or not type(model).__module__.startswith(("sklearn.", "xgboost.", "lightgbm.", "assay.")):
         raise NotImplementedError(f"no exact form of {type(model).__name__}")
     return rule(graph, model, name, width)
+
+
+def _own(graph: Graph, model: Any, name: str) -> str:
+    """Write the graph that an estimator brings along, in single precision, behind what comes before it."""
+    from onnx import TensorProto, compose, load_model_from_string
+
+    held = load_model_from_string(model.onnx_bytes())
+    if [(o.domain, o.version) for o in held.opset_import] != [("", _OPSET)]:
+        raise NotImplementedError(f"no exact form of the operators of {type(model).__name__} behind other steps")
+    part = compose.add_prefix(held, "own_").graph
+    graph.node("Cast", [name], output="own_input", to=TensorProto.FLOAT)
+    graph.nodes += part.node
+    graph.constants += part.initializer
+    return graph.doubles("own_probabilities")
 
 
 def _linear(graph: Graph, model: Any, name: str, width: int) -> str:
@@ -196,7 +214,7 @@ def _transform(graph: Graph, step: Any, name: str, width: int) -> tuple[str, int
             name, width = _transform(graph, inner, name, width)
         return name, width
     rule = _TRANSFORMERS.get(type(step).__name__)
-    if rule is None or not type(step).__module__.startswith("sklearn."):
+    if rule is None or not type(step).__module__.startswith(("sklearn.", "assay.")):
         raise NotImplementedError(f"no exact form of {type(step).__name__}")
     return rule(graph, step, name, width)
 
@@ -232,6 +250,22 @@ def _imputer(graph: Graph, step: Any, name: str, width: int) -> tuple[str, int]:
         raise NotImplementedError("no exact form of this imputer")
     missing = graph.node("IsNaN", [name])
     return graph.node("Where", [missing, graph.constant(statistics[None, :]), name]), width
+
+
+def _bounds(graph: Graph, step: Any, name: str, width: int) -> tuple[str, int]:
+    """Write the indicators of equal parts of bounds; what is missing lies in no part."""
+    import numpy as np
+
+    low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), width) for end in step.bounds)
+    bins = np.broadcast_to(np.asarray(step.bins, dtype=np.int64), width)
+    share = graph.node("Div", [graph.node("Sub", [name, graph.constant(low)]), graph.constant(high - low)])
+    place = graph.node("Floor", [graph.node("Mul", [share, graph.constant(bins.astype(np.float64))])])
+    # Min and Max of ONNX hand on what is missing, as numpy's do.
+    place = graph.node("Min", [graph.node("Max", [place, graph.constant(np.zeros(1))]), graph.constant(bins - 1.0)])
+    spread = graph.node("Gather", [place, graph.constant(np.repeat(np.arange(width), bins))], axis=1)
+    parts = np.concatenate([np.arange(count, dtype=np.float64) for count in bins])
+    same = graph.node("Equal", [spread, graph.constant(parts)])
+    return graph.doubles(same), len(parts)
 
 
 def _scaler(graph: Graph, step: Any, name: str, width: int) -> tuple[str, int]:
@@ -326,6 +360,7 @@ _CLASSIFIERS: dict[str, Callable[[Graph, Any, str, int], str]] = {
     "LightgbmFile": _lightgbm,
 }
 _TRANSFORMERS: dict[str, Callable[[Graph, Any, str, int], tuple[str, int]]] = {
+    "BoundsEncoder": _bounds,
     "ColumnTransformer": _columns,
     "FunctionTransformer": _function,
     "SimpleImputer": _imputer,

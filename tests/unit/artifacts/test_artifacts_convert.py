@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import joblib
 import numpy as np
+import onnxruntime
 import pytest
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -22,6 +24,9 @@ from sklearn.tree import DecisionTreeClassifier
 from assay.artifacts.convert import EXACT, convert_sklearn
 from assay.artifacts.onnx_graph import exact_graph
 from assay.core.errors import DataError, UnsupportedError
+from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
+from assay.training.private.scaling import BoundsEncoder
+from assay.training.private.trees import DPBoostedTreesClassifier
 
 RNG = np.random.default_rng(7)
 N = 500
@@ -68,6 +73,37 @@ def test_converts_exactly(tmp_path, name, classes):
     assert answer["max_difference"] <= EXACT
     assert answer["label_agreement"] == 1.0
     assert answer["tool"] == "exact"
+
+
+PARTS = BoundsEncoder(([-3e5, -3, 0, 15000], [3e5, 3, 40, 20000]), bins=[5, 7, 4, 3])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "last", [DPLogisticRegression(3.0), DPMLPClassifier(3.0, hidden=(8,), steps=20), DPBoostedTreesClassifier(3.0, trees=20)],
+    ids=["linear", "network", "trees"],
+)  # fmt: skip
+def test_private_models_behind_parts_of_bounds_convert(last, classes):
+    y = Y if classes == 2 else np.where(X[:, 1] > 1, 2, Y)
+    model = make_pipeline(PARTS, clone(last).set_params(bounds=(0, 1))).fit(X, y)
+    edges = np.asarray([[-3e5, -3, 0, 15000], [3e5, 3, 40, 20000], [1e9, -1e9, 41, -1]])
+    rows = np.vstack([ROWS, edges, np.full((1, 4), np.nan)])
+    session = onnxruntime.InferenceSession(exact_graph(model, 4))
+    labels, chances = session.run(None, {"input": rows})
+    assert np.abs(chances - model.predict_proba(rows)).max() < 1e-5  # the private part is in single precision
+    assert (labels == model.predict(rows)).mean() > 0.998
+
+
+def test_bounds_that_are_scalars_and_a_constant_filled_in_convert(tmp_path):
+    filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+    model = make_pipeline(filled, BoundsEncoder((-1e5, 1e5), bins=6), DPLogisticRegression(3.0, bounds=(0, 1))).fit(
+        X, Y
+    )
+    joblib.dump(model, tmp_path / "m.joblib")
+    np.save(tmp_path / "rows.npy", ROWS)
+    answer = convert_sklearn({"model": tmp_path / "m.joblib", "rows": tmp_path / "rows.npy"}, tmp_path)
+    assert answer["tool"] == "exact"
+    assert answer["max_difference"] < 1e-5
 
 
 def test_classes_may_be_text(tmp_path):

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -69,11 +70,22 @@ def test_a_scaler_that_learns_is_refused_before_training(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_values_name_what_takes_them():
+    rows = np.asarray([[0.0, np.nan], [1.0, 2.0]] * 20)
+    with pytest.raises(ValueError, match=r"NaN.*BoundsEncoder"):
+        DPLogisticRegression(bounds=(0, 2)).fit(rows, [0, 1] * 20)
+
+
 def test_steps_that_learn_nothing_are_admitted():
     last = DPLogisticRegression()
     assert private_part(make_pipeline(BoundsEncoder(), Normalizer(), "passthrough", last)) is last
     assert private_part(last) is last
     assert private_part(make_pipeline(StandardScaler(), LogisticRegression())) is None
+    filled = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+    assert private_part(make_pipeline(filled, last)) is last
+    for learns in (SimpleImputer(), SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)):
+        with pytest.raises(Refused, match="BoundsEncoder"):
+            private_part(make_pipeline(learns, last))
     with pytest.raises(Refused) as caught:
         private_part(make_pipeline(StandardScaler(), last))
     assert caught.value.reason == "data-dependent-normaliser"

@@ -395,6 +395,8 @@ def test_what_breaks_the_proof_is_refused_with_a_remedy(attempt, reason):
         lambda: DPLogisticRegression(image=(64, 1)).fit(*digits()),
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=0, steps=1, rate=0.5),
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=10, steps=1, rate=0.0),
+        lambda: PrivateTrainer(nn.Linear(2, 2), rows=10, steps=1, rate=0.5, sigma=0.0),
+        lambda: PrivateTrainer(nn.Linear(2, 2), rows=10, steps=1, rate=0.5, way="fast"),
         lambda: trainer_of(nn.Linear(2, 2)).fit(np.zeros((3, 2)), np.zeros(3)),
         lambda: PrivateTrainer(nn.Linear(2, 2), rows=9, steps=1, rate=1.0, sigma=1.0).fit(
             torch.zeros(9, 2), torch.full((9,), -100)

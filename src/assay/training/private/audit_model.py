@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any
 
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 
 from assay.core.errors import UnsupportedError
 from assay.training.private import audit_dense, audit_trees, audit_votes
 from assay.training.private.audit import Audited
 from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
-from assay.training.private.scaling import BoundsEncoder, refuse_learnt_scaler
+from assay.training.private.scaling import check_steps
 from assay.training.private.trees import DPBoostedTreesClassifier
 from assay.training.private.votes import PrivateVotes
 
@@ -72,18 +71,14 @@ def statement(model: Any) -> Mapping[str, object]:
             # What several trainings spend together, only their author can say.
             return {}
         last = held[0]
-    _check_steps(model)
+    _last(model)
     said: Mapping[str, object] = last.privacy_statement()
     return said
 
 
 def _last(model: Any) -> Any:
-    _check_steps(model)
-    return model[-1] if isinstance(model, Pipeline) else model
-
-
-def _check_steps(model: Any) -> None:
-    """Refuse a pipeline with a step before the last that learns from the rows."""
-    for _, step in model.steps[:-1] if isinstance(model, Pipeline) else ():
-        if step is not None and not isinstance(step, (str, BoundsEncoder)) and get_tags(step).requires_fit:
-            refuse_learnt_scaler(step)
+    """Return the last step of a pipeline, else the model. Raises Refused for a step before it that learns from the rows."""
+    if not isinstance(model, Pipeline):
+        return model
+    check_steps([step for _, step in model.steps[:-1]])
+    return model[-1]

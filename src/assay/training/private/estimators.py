@@ -52,7 +52,12 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.intp], tuple[str, ...]]:
         """Return rows, positions of their classes, and what was taken from the data. Sets ``classes_`` and ``rows_``."""
-        x, y = validate_data(self, X, y, dtype=np.float64)
+        x, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
+        if np.isnan(x).any():
+            # scikit-learn's own tests look for this error and these words.
+            raise ValueError(
+                "Input X contains NaN: put BoundsEncoder(bounds, bins), where what is missing lies in no part, before it"
+            )
         check_classification_targets(y)
         taken = []
         if self.classes is None:

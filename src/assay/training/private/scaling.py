@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -145,18 +147,26 @@ def private_part(model: Any) -> Any | None:
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     if not hasattr(steps[-1], "privacy_statement"):
         return None
-    for step in steps[:-1]:
-        if isinstance(step, (str, BoundsEncoder)) or step is None:
-            continue
-        if get_tags(step).requires_fit:
-            refuse_learnt_scaler(step)
+    check_steps(steps[:-1])
     return steps[-1]
 
 
-def refuse_learnt_scaler(step: object) -> None:
-    """Refuse a preprocessing step that was fitted on the private rows outside of any accounting. Always raises Refused."""
-    raise Refused(
-        f"{type(step).__name__} learns from the private rows: what it learns is released with the model and not accounted",
-        reason="data-dependent-normaliser",
-        remedy="Give bounds from the contract (`bounds=(low, high)`), which are public",
-    )
+def check_steps(steps: Sequence[object]) -> None:
+    """Refuse preprocessing steps that are fitted on the private rows outside of any accounting. Raises Refused."""
+    for step in steps:
+        if not _learns_nothing(step):
+            raise Refused(
+                f"{type(step).__name__} learns from the private rows: what it learns is released with the model and "
+                "not accounted",
+                reason="data-dependent-normaliser",
+                remedy="Give bounds from the contract (`bounds=(low, high)`), which are public; BoundsEncoder takes "
+                "categories and missing values",
+            )
+
+
+def _learns_nothing(step: object) -> bool:
+    if isinstance(step, SimpleImputer):
+        # Without a number of its own, or when it tells which columns have gaps, even a constant one looks at the rows.
+        fixed = step.strategy == "constant" and step.fill_value is not None
+        return bool(fixed and step.keep_empty_features and not step.add_indicator)
+    return step is None or isinstance(step, (str, BoundsEncoder)) or not get_tags(step).requires_fit
