@@ -161,6 +161,16 @@ def test_rows_around_a_row_are_valid_whoever_may_change_them():
     assert np.array_equal(around, rows_around(x, labels, region, seed=0))
 
 
+def test_what_is_missing_stays_missing_around_a_row():
+    x = np.random.default_rng(0).random((20, 3))
+    x[:, 1], x[3, 0] = np.nan, np.nan
+    region = Region.box(np.zeros(3), np.ones(3))
+    around = rows_around(x, np.zeros(20, dtype=np.intp), region, seed=0)
+    assert np.array_equal(np.isnan(around), np.broadcast_to(np.isnan(x), around.shape))
+    alone = rows_around(x[:1], np.zeros(1, dtype=np.intp), region, seed=0)
+    assert np.array_equal(alone, np.broadcast_to(x[:1], alone.shape), equal_nan=True)
+
+
 def test_answers_around_rows_tell_more_of_a_forest_than_those_at_them():
     x, y = make_classification(2000, 12, n_informative=6, flip_y=0.1, random_state=3)
     made = exposure(RandomForestClassifier(30, random_state=1), data=(x, y), shadows=8)

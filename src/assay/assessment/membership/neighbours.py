@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from assay.assessment.membership.base import Exposure, MembershipAttack, need_shadows
-from assay.assessment.membership.scores import floor, log_odds
+from assay.assessment.membership.scores import floor, log_odds, moments
 from assay.core.clock import stream
 from assay.core.errors import DataError
 from assay.core.settings import Within, setting
@@ -83,7 +83,9 @@ def rows_around(x: Array, labels: NDArray[np.intp], region: Region, *, seed: int
     chance = stream(seed, "membership", "neighbours")
     free = np.ones(rows.shape[1], dtype=bool)
     anywhere = replace(region, up=free, down=free)
-    spread = _NOISE * np.nanstd(rows, axis=0) * ~region.category
+    known = ~np.isnan(rows)
+    count, _, squares = moments(np.nan_to_num(rows), known)
+    spread = _NOISE * np.sqrt(squares / np.maximum(count, 1.0)) * ~region.category
     found = np.empty((2, ASKED, *rows.shape))
     for i in range(ASKED):
         found[0, i] = rows + spread * chance.standard_normal(rows.shape)

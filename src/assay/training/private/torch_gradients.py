@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from assay.core.errors import DataError, Refused, UnsupportedError
+from assay.core.errors import DataError, Refused, SettingError, UnsupportedError
 from assay.training.private.clipping import Clipping
 from assay.training.private.torch_chain import chain_of, chain_sum, softmax_slope
 from assay.training.private.torch_layers import KNOWN, Grads, closed_form, grads_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # No target is left out for being -100, which torch does by default.
 _NO_CLASS = -(2**31)
+_WAYS = ("auto", "closed", "func")
 Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -72,10 +73,12 @@ class Gradients:
 
     way: ``auto``, ``closed`` or ``func``. loss: maps outputs (n, ...) and targets (n, ...) to losses (n,), None is the
     cross-entropy of logits (n, classes). Raises Refused for batch norm and the like, UnsupportedError when ``closed`` is
-    asked for and a layer has no closed form.
+    asked for and a layer has no closed form, SettingError for another way.
     """
 
     def __init__(self, module: nn.Module, loss: Loss | None = None, *, way: str = "auto") -> None:
+        if way not in _WAYS:
+            raise SettingError(f"there is no way {way!r} to clip gradients", remedy=f"Use one of: {', '.join(_WAYS)}")
         check_module(module)
         self._module, self._loss, self._own = module, loss or cross_entropy, loss is None
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}

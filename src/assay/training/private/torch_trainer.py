@@ -29,7 +29,8 @@ class PrivateTrainer:
 
     rows: the public number of rows; with ``rate`` it gives the expected batch, by which sums are divided. sigma: None
     takes the least noise that meets epsilon. optimizer: made from the parameters; whatever it does with noisy gradients
-    costs nothing. loss: outputs and targets to losses (n,). seed: repeatable noise and samples, for tests only.
+    costs nothing. loss: outputs and targets to losses (n,). way: as in ``Gradients``. seed: repeatable noise and samples,
+    for tests only. Raises SettingError for settings out of range, else as ``Gradients``.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class PrivateTrainer:
             )
         self.module, self.rows, self.steps, self.rate, self.delta = module, rows, steps, rate, delta
         self.sigma = sigma_for(epsilon, delta, rate, steps) if sigma is None else float(sigma)
+        if not self.sigma > 0:
+            raise SettingError(f"sigma cannot be {sigma}", remedy="Give a number above 0, or none to meet epsilon")
         self.clip = clip or Flat(1.0)
         self.loss: Loss = loss or cross_entropy
         self.gradients = Gradients(module, loss, way=way)
@@ -108,7 +111,8 @@ class PrivateTrainer:
                 self.optimizer.step()
         for p in self._parameters:
             p.grad = None
-        if not all(bool(p.isfinite().all()) for p in self._parameters):
+        # Once, at the end: reading a number back makes a GPU wait. On ``meta`` there are none.
+        if not all(p.is_meta or bool(p.isfinite().all()) for p in self._parameters):
             raise not_finite()
         return self.module
 
