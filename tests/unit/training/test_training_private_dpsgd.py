@@ -264,7 +264,17 @@ def test_private_classifiers_learn_and_state_what_they_spent(kind):
     assert said["epsilon"]["low"] <= said["epsilon"]["high"] <= 8.0
     assert said["clipping"]["kind"] == ("perlayer" if kind == "per_layer" else kind)
     assert model.privacy_measures()[0].against(at_most=8.0) is Verdict.PASS
-    assert len(model.sampler_log_) == 60
+
+
+def test_how_many_rows_were_drawn_is_kept_nowhere():
+    """With the number of rows declared, the size of a batch is as private as a row; models are saved whole."""
+    x, y = digits()
+    model = DPLogisticRegression(steps=3, sample_rate=1.0, rows=1000).fit(x / 16, y)
+    trainer = PrivateTrainer(nn.Linear(64, 10), rows=1000, steps=3, rate=1.0, sigma=1.0)
+    trainer.fit(torch.as_tensor(x / 16, dtype=torch.float32), torch.as_tensor(y))
+    for made in (model, trainer):
+        held = [one for value in vars(made).values() for one in (value if isinstance(value, list) else np.ravel(value))]
+        assert not any(isinstance(one, (int, np.integer)) and one == len(x) for one in held)
 
 
 def test_a_seed_makes_runs_repeat_and_the_claim_void():

@@ -58,8 +58,8 @@ class Descent:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def run(self, net: DenseNet, x: Array, target: Array, noise: Noise, observer: Observer | None = None) -> list[int]:
-        """Train ``net`` on rows x (n, d + 1) with one-hot targets (n, k); return how many rows each step drew.
+    def run(self, net: DenseNet, x: Array, target: Array, noise: Noise, observer: Observer | None = None) -> None:
+        """Train ``net`` on rows x (n, d + 1) with one-hot targets (n, k).
 
         observer: called after each step's release, for audits. What it sees but the released sums is private.
         Raises DataError when the weights come to be no finite numbers.
@@ -67,12 +67,11 @@ class Descent:
         squares = np.einsum("ij,ij->i", x, x)
         total, velocity = np.empty_like(net.weights), np.zeros_like(net.weights)
         sigma = self.clip.noise_share(self.sigma)
-        bound, drawn, sums = self.clip.bound, [], np.zeros_like(net.weights)
+        bound, sums = self.clip.bound, np.zeros_like(net.weights)
         start = self.steps - round(self.average * self.steps)
         whole = self.rate == 1
         normal = normals(noise, len(total))
         for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
-            drawn.append(len(rows))
             batch = (x, target, squares) if whole else (x[rows], target[rows], squares[rows])
             norms, _ = net.clipped_sum(*batch, self.clip, bound, total)
             total += np.float32(sigma * bound) * normal()
@@ -88,7 +87,6 @@ class Descent:
             net.weights[:] = sums / (self.steps - start)
         if not np.isfinite(net.weights).all():
             raise not_finite()
-        return drawn
 
     def _move(self, weights: Array, total: Array, velocity: Array) -> None:
         """Take the step. All of it is a function of released sums: it costs no privacy."""

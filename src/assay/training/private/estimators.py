@@ -142,9 +142,8 @@ class _DenseClassifier(PrivateClassifier):
         widths = self.widths(x.shape[1], classes)
         net = DenseNet(widths, noise.uniform if len(widths) > 2 else None)
         target = np.eye(classes, dtype=np.float32)[codes]
-        drawn = plan.run(net, with_ones(self._scaling.apply(x)), target, noise, observer)
+        plan.run(net, with_ones(self._scaling.apply(x)), target, noise, observer)
         self._net, self.n_iter_ = net, plan.steps
-        self.sampler_log_ = np.array(drawn)
         self.claim_ = claim(
             [(SampledGaussian(plan.sigma, plan.rate), plan.steps)], self.delta,
             mechanism="DP-SGD: Poisson-subsampled Gaussian mechanism", entropy=noise.entropy,

@@ -65,7 +65,6 @@ class PrivateTrainer:
         self._seed = seed
         self._claimed: Claim | None = None
         self._entropy = ""
-        self.sampler_log: list[int] = []
 
     def fit(self, x: Any, y: Any, observer: Observer | None = None) -> nn.Module:
         """Take all steps on rows x (n, ...) and targets y (n, ...); return the module.
@@ -96,7 +95,6 @@ class PrivateTrainer:
             p.grad = parts[name]
         with self.gradients.watching():
             for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
-                self.sampler_log.append(len(rows))
                 index = torch.from_numpy(rows)
                 a, b = (held.index_select(0, index.to(held.device)).to(flat.device) for held in (x, y))
                 _, squares = self.gradients.clipped_sum(a, b, self.clip, bound, parts)
