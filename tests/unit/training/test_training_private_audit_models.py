@@ -18,6 +18,7 @@ from assay.training.private import audit_trees, audit_votes, trees, votes
 from assay.training.private.audit_model import audit
 from assay.training.private.estimators import DPLogisticRegression
 from assay.training.private.noise import Noise
+from assay.training.private.scaling import BoundsEncoder
 from assay.training.private.trees import DPBoostedTreesClassifier
 from assay.training.private.votes import PrivateVotes
 
@@ -277,6 +278,12 @@ class Unknown(RidgeClassifier):
 )
 def test_one_function_audits_each_kind(model):
     assert not audit(model, *small(), canaries=20).failed
+
+
+def test_an_audit_leaves_the_model_as_it_is():
+    made = make_pipeline(BoundsEncoder((0, 16), 4), DPLogisticRegression(steps=5))
+    audit(made, *small(), canaries=20)
+    assert not hasattr(made[0], "n_features_in_")
 
 
 @pytest.mark.parametrize("made", [forest(classes=range(6), trees=10), DPLogisticRegression(classes=range(6), steps=5)])

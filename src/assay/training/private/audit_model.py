@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from assay.core.errors import UnsupportedError
@@ -36,7 +37,7 @@ def audit(model: Any, X: Any, y: Any, *, canaries: int = 200, seed: int = 0, con
     last = _last(model)
     if isinstance(model, Pipeline) and len(model.steps) > 1:
         # What comes before learns nothing and turns each row by itself: a row there is a row here.
-        X = model[:-1].fit_transform(X, y)
+        X = clone(model[:-1]).fit_transform(X, y)
     options = {"canaries": canaries, "seed": seed, "confidence": confidence}
     run = last.privacy_audit if hasattr(last, "privacy_audit") else None
     for kinds, own in _KINDS:
