@@ -266,6 +266,15 @@ def test_private_classifiers_learn_and_state_what_they_spent(kind):
     assert model.privacy_measures()[0].against(at_most=8.0) is Verdict.PASS
 
 
+def test_a_private_training_leaves_the_random_numbers_of_torch_as_they_were():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    trainer_of(module).fit(torch.zeros(9, 2), torch.zeros(9, dtype=torch.long))
+    assert torch.equal(torch.rand(4), wanted)
+
+
 def test_how_many_rows_were_drawn_is_kept_nowhere():
     """With the number of rows declared, the size of a batch is as private as a row; models are saved whole."""
     x, y = digits()

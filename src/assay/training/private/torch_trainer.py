@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,14 +87,13 @@ class PrivateTrainer:
         check_precision(self._parameters)
         noise = Noise(self._seed)
         self._entropy = noise.entropy
-        _seed(noise.seed(), self._parameters[0].device)
         expected, sigma, bound = self.rate * self.rows, self.clip.noise_share(self.sigma), self.clip.bound
         self.module.train()
         flat, parts = self.gradients.empty()
         normal = normals(noise, len(flat), flat)
         for name, p in self.gradients.parameters.items():
             p.grad = parts[name]
-        with self.gradients.watching():
+        with _seeded(noise.seed(), flat.device), self.gradients.watching():
             for number, rows in enumerate(poisson_batches(noise, len(x), self.rate, self.steps)):
                 index = torch.from_numpy(rows)
                 a, b = (held.index_select(0, index.to(held.device)).to(flat.device) for held in (x, y))
@@ -142,9 +142,12 @@ class PrivateTrainer:
         return self._claimed
 
 
-def _seed(seed: int, device: torch.device) -> None:
-    """Seed what dropout and the like draw from; for the CPU only its own generator, as asking for all takes a millisecond."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed what dropout and the like draw from, and put it back; on the CPU its own generator, as all take a millisecond."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        yield
