@@ -171,11 +171,22 @@ def climb(case: Case, rows: Index) -> Climb:
     x, y = case.x_test[rows], case.y_test[rows]
     done, results, missing = [], [], []
     for rung in rungs_of(case):
+        name = f"evasion.{rung.attack.name}"
         try:
-            results.append(rung.attack(case.predictor.limited(None), x, y, case.region, seed=case.seed))
-            done.append(rung)
+            result = rung.attack(case.predictor.limited(None), x, y, case.region, seed=case.seed)
         except AssayError as error:
-            missing.append(NotChecked(f"evasion.{rung.attack.name}", error.message, error.remedy))
+            missing.append(NotChecked(name, error.message, error.remedy))
+            continue
+        results.append(result)
+        done.append(rung)
+        if result.stopped:
+            most = rung.attack.max_queries * int((~result.already_wrong).sum())
+            why = (
+                f"{result.stopped}, after {int(result.queries.sum()):,} of at most {most:,} queries: more may find more"
+            )
+            missing.append(
+                NotChecked(name, why, "Give --patience more seconds, or several keys, or raise the key's rate")
+            )
     certificate = _certified(case, rows)
     return Climb(rows, tuple(done), tuple(results), certificate, tuple(missing), _LEFT[case.profile.name])
 

@@ -10,6 +10,7 @@ from assay.assessment.curves import Curve, Series
 from assay.assessment.evasion.recourse import changes
 from assay.assessment.evasion_ladder import is_table
 from assay.assessment.exhibits import Gallery, Listing
+from assay.core.errors import BudgetError
 from assay.stats.intervals import clopper_pearson
 
 if TYPE_CHECKING:
@@ -128,9 +129,13 @@ def _pictures(case: Case, climb: Climb) -> Gallery | None:
     images, names = [], []
     for i in order:
         before, after = case.x_test[climb.rows[i]], climb.results[best[i]].x_adv[i]
-        label = int(case.predictor.limited(None).labels(after[None])[0])
+        try:
+            taken = f"taken for {int(case.predictor.limited(None).labels(after[None])[0])}"
+        except BudgetError:
+            # The answer that turned it was another; a spent endpoint does not say which.
+            taken = "taken for another"
         images += [before, after]
-        names += [f"class {int(case.y_test[climb.rows[i]])}", f"taken for {label}, L2 {far[best[i], i]:.2g}"]
+        names += [f"class {int(case.y_test[climb.rows[i]])}", f"{taken}, L2 {far[best[i], i]:.2g}"]
     low, high = float(case.region.base_low.min()), float(case.region.base_high.max())
     stack = (np.array(images) - low) / max(high - low, 1e-12)
     if stack.ndim == 4:

@@ -21,7 +21,7 @@ _TOO_MANY, _ROWS, _LATER = 413, 422, 429
 
 
 class Endpoint(Predictor, name="endpoint"):
-    """An ``http(s)://HOST/v2/models/NAME`` endpoint; answers that are labels only become one-hot rows.
+    """An ``http(s)://HOST/v2/models/NAME`` endpoint, with ``/infer`` or without; answers that are labels only become one-hot rows.
 
     What is too much for one request is asked in halves. Raises RowsRefused, BudgetError, Refused or MissingError.
     """
@@ -30,7 +30,7 @@ class Endpoint(Predictor, name="endpoint"):
         super().__init__(classes)
         self.address = url
         parts = urlsplit(url)
-        self._host, self._path = parts.netloc, f"{parts.path.rstrip('/')}/infer"
+        self._host, self._path = parts.netloc, f"{parts.path.rstrip('/').removesuffix('/infer')}/infer"
         self._secure, self._timeout = parts.scheme == "https", timeout
         self._headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
         # In a list, so that limited copies of this predictor share the connection, and its end.

@@ -24,7 +24,9 @@ def answered(predictor: Predictor, rows: Array) -> tuple[Array, NDArray[np.bool_
     import numpy as np
 
     answers, got = np.full((len(rows), predictor.classes), np.nan), np.zeros(len(rows), dtype=bool)
-    waiting = [np.arange(len(rows))]
+    # As many as go into one question: which of its rows are refused is told by their places in it.
+    size = predictor.batch or max(1, len(rows))
+    waiting = [np.arange(start, min(start + size, len(rows))) for start in reversed(range(0, len(rows), size))]
     while waiting:
         these = waiting.pop()
         try:

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from assay.assessment.assessment import assess
+from assay.assessment.evasion.base import EvasionAttack
 from assay.assessment.extraction.base import ExtractionAttack
 from assay.contract.region import Region
 from assay.core.discovery import discover
@@ -66,6 +67,21 @@ def test_rows_that_a_guard_refuses_are_left_out_and_no_others(named):
     assert np.array_equal(got, fine)
     assert np.allclose(given[fine], MODEL.predict_proba(X[fine]))
     assert np.isnan(given[~fine]).all()
+
+
+def test_rows_are_left_out_of_the_question_that_they_were_in():
+    asked = []
+
+    class Counted(Outlying):
+        def __call__(self, x):
+            asked.append(len(x))
+            return super().__call__(x)
+
+    _, got = answered(live(Counted()), X)
+    assert np.array_equal(got, np.abs(X[:, 0]) <= 1.5)
+    assert max(asked) == 50
+    # What was answered is not asked again: of 900 rows in 18 questions only what is left of a refused one.
+    assert sum(asked) < 10 * len(X)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -144,7 +160,7 @@ def test_where_a_guard_refuses_no_class_is_likelier():
     assert (told[np.abs(X[:, 0]) > 1.5] == 0.5).all()
 
 
-@pytest.mark.parametrize("goal", ["extraction", "inversion", "quality"])
+@pytest.mark.parametrize("goal", ["evasion", "extraction", "inversion", "quality"])
 def test_goals_are_measured_on_the_rows_that_an_endpoint_answers(goal):
     found = assess(live(Outlying()), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), goals=[goal], region=REGION)
     refused = found.measure("rows_refused@test")
@@ -157,3 +173,68 @@ def test_goals_are_measured_on_the_rows_that_an_endpoint_answers(goal):
 def test_an_endpoint_that_answers_nothing_is_one_line():
     with pytest.raises(DataError, match="none of 450 test rows"):
         assess(live(Outlying(bound=0.0)), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), region=REGION)
+
+
+class Steady:
+    """Answers class 0, and refuses rows beyond a bound of the first column."""
+
+    def __call__(self, x):
+        bad = np.flatnonzero(np.abs(x[:, 0]) > 1.5)
+        if len(bad):
+            raise RowsRefused("outlier", rows=tuple(bad[:3].tolist()))
+        return np.tile([0.9, 0.1], (len(x), 1))
+
+
+@pytest.mark.parametrize("name", ["hopskipjump", "beam", "genetic", "boundary", "simba", "zoo"])
+def test_a_refused_row_is_no_success_and_costs_a_query(name):
+    x, y = X[np.abs(X[:, 0]) <= 1.5][:20], np.zeros(20, dtype=int)
+    attack = discover(EvasionAttack)[name](max_queries=60)
+    found = attack(predictor(Steady(), classes=2), x, y, REGION, seed=0)
+    assert not found.success.any()
+    assert not found.already_wrong.any()
+    assert found.refused > 0
+    assert found.queries.max() <= 60
+    assert found.refused <= found.queries.sum()
+
+
+def test_a_targeted_attack_is_refused_too():
+    x, y = X[np.abs(X[:, 0]) <= 1.5][:20], np.zeros(20, dtype=int)
+    attack = discover(EvasionAttack)["hopskipjump"](max_queries=60)
+    found = attack(predictor(Steady(), classes=2), x, y, REGION, targets=1 - y, seed=0)
+    assert not found.success.any()
+    assert found.refused > 0
+
+
+def test_what_an_attack_finds_lies_where_the_guard_lets_it():
+    x, y = X[np.abs(X[:, 0]) <= 1.5][:40], Y[np.abs(X[:, 0]) <= 1.5][:40]
+    found = discover(EvasionAttack)["hopskipjump"](max_queries=300)(predictor(Outlying(), classes=2), x, y, REGION)
+    assert found.success.any()
+    assert (np.abs(found.x_adv[:, 0]) <= 1.5).all()
+
+
+def test_evasion_says_what_was_refused():
+    found = assess(
+        live(Outlying()), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), goals=["evasion"], region=REGION
+    )
+    refused = found.measure("rows_refused@hopskipjump_1000")
+    assert 0 < refused.estimate < 1
+    assert refused.n == found.measure("robust_accuracy@any,hopskipjump_1000").queries
+
+
+def test_where_the_budget_of_an_endpoint_ends_evasion_keeps_what_was_found_and_says_so():
+    found = assess(
+        live(Bucket(30_000, wait=None)), train=(X[:450], Y[:450]), test=(X[450:], Y[450:]), goals=["evasion"], region=REGION
+    )  # fmt: skip
+    evidence = found.evidence[-1]
+    cut = found.measure("robust_accuracy@any,hopskipjump_1000")
+    assert cut.queries < 30_000
+    missing = {m.what: m for m in evidence.not_checked}
+    assert "after" in missing["evasion.hopskipjump"].why
+    assert "--patience" in missing["evasion.hopskipjump"].remedy
+    assert "evasion.beam" in missing
+
+
+def test_a_local_budget_still_ends_an_attack():
+    attack = discover(EvasionAttack)["hopskipjump"](max_queries=60)
+    with pytest.raises(BudgetError):
+        attack(predictor(MODEL).limited(100), X[:20], Y[:20], REGION)

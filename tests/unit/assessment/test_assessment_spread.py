@@ -19,7 +19,7 @@ from assay.assessment.evasion.spread import spread
 from assay.assessment.evasion.square import Square
 from assay.contract.region import Region
 from assay.core.discovery import discover
-from assay.core.errors import BudgetError, SettingError
+from assay.core.errors import BudgetError, RowsRefused, SettingError
 from assay.core.settings import settings_of
 from assay.models.predictor import predictor
 
@@ -117,7 +117,8 @@ def test_black_box_attacks_run_against_every_kind_of_model(models, model, name):
 
 def same(one, other):
     return all(
-        getattr(one, f.name).tobytes() == getattr(other, f.name).tobytes() for f in dataclasses.fields(type(one))
+        np.asarray(getattr(one, f.name)).tobytes() == np.asarray(getattr(other, f.name)).tobytes()
+        for f in dataclasses.fields(type(one))
     )
 
 
@@ -171,6 +172,21 @@ def test_an_endpoint_is_asked_from_several_threads(models):
     found = spread(attack, asked, X[:12], y, REGION, n_jobs=3, block=4)
     assert same(found, spread(attack, asked, X[:12], y, REGION, n_jobs=1, block=4))
     asked.close()
+
+
+def test_what_guards_refuse_is_added_up():
+    def guard(x):
+        bad = np.flatnonzero(x[:, 0] > 0.5)
+        if len(bad):
+            raise RowsRefused("outlier", rows=tuple(bad.tolist()))
+        return np.tile([0.9, 0.1], (len(x), 1))
+
+    x = np.linspace(0, 1, 40).reshape(20, 2) / 2
+    attack, region = HopSkipJump(max_queries=40), Region.box([0, 0], [1, 1])
+    found = spread(attack, predictor(guard, classes=2), x, np.zeros(20, dtype=int), region, block=5)
+    assert found.refused > 0
+    assert found.stopped == ""
+    assert not found.success.any()
 
 
 def test_no_samples_and_no_block():

@@ -20,6 +20,7 @@ from assay.core.clock import stream
 from assay.core.discovery import Control
 from assay.core.errors import BudgetError, DataError
 from assay.core.settings import check_settings
+from assay.models.guarded import answered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,8 @@ class AttackResult:
     x_adv (n, ...): the closest adversarial row, or the sample itself where none was found. success (n,).
     already_wrong (n,): the model was wrong (targeted: said the target) before any change; such rows are left alone
     and count as no success. queries (n,): rows asked for each sample, gradients included.
-    distance (n,): in scaled units, infinite without success.
+    distance (n,): in scaled units, infinite without success. refused: rows asked that a guard refused; they are no
+    success. stopped: why the endpoint answered no more before the search was through ("": it was through).
     """
 
     x_adv: Array
@@ -51,6 +53,8 @@ class AttackResult:
     already_wrong: NDArray[np.bool_]
     queries: NDArray[np.intp]
     distance: Array
+    refused: int = 0
+    stopped: str = ""
 
 
 class Oracle:
@@ -85,6 +89,7 @@ class Oracle:
         self._predictor, self._limit = predictor, limit
         self._cap = np.full(len(x0), limit, dtype=np.intp)
         self.reserve = 0
+        self.refused, self.stopped = 0, ""
         self.starts = np.empty((0, x0.shape[1])) if starts is None else starts
         self._shape = (-1, *shape)
 
@@ -179,8 +184,25 @@ class Oracle:
         return logits, slope.reshape(rows.shape)
 
     def _answers(self, rows: Array, owner: Index) -> Array:
+        """Return probabilities (m, classes); a row that a guard refuses is answered as what is surely no success."""
         self._count(owner)
-        return self._predictor.probabilities(rows.reshape(self._shape))
+        try:
+            answers, got = answered(self._predictor, rows.reshape(self._shape))
+        except BudgetError as error:
+            if self._predictor.address:
+                self.stopped = error.message
+            raise
+        if not got.all():
+            lost = np.flatnonzero(~got)
+            self.refused += len(lost)
+            answers[lost] = self._no_success(owner[lost])
+        return answers
+
+    def _no_success(self, owner: Index) -> Array:
+        """Return answers (m, classes) that are certain of the right class; targeted, of every class but the target."""
+        if self.targets is None:
+            return np.eye(self.classes)[self.y[owner]]
+        return (1.0 - np.eye(self.classes)[self.targets[owner]]) / (self.classes - 1)
 
     def _count(self, owner: Index) -> None:
         count = np.bincount(owner, minlength=len(self.spent))
@@ -234,7 +256,8 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
         starts (m, ...): rows that the attacker owns and believes to be of another class; a search may set out from
         them. targets (n,): the class that each sample is to be taken for (None: any but its own).
         Raises DataError when shapes do not agree or a target is the sample's own class, UnsupportedError when the
-        attack needs gradients that the model has not, and BudgetError when the predictor's own budget ends first.
+        attack needs gradients that the model has not, and BudgetError when the predictor's own budget ends first; where
+        that is the budget of an endpoint, what was found by then is the result, and says so.
         """
         shape = np.shape(x)
         if len(shape) < 2 or np.shape(y) != shape[:1]:
@@ -253,9 +276,16 @@ class EvasionAttack(Control, package="assay.assessment.evasion"):
         there = oracle.reached(first, everyone) if len(x0) else np.zeros(0, dtype=bool)
         right = np.flatnonzero(~there)
         if len(right) and region.mutable.any():
-            self.search(oracle, right, first, stream(seed, self.name))
+            try:
+                self.search(oracle, right, first, stream(seed, self.name))
+            except BudgetError:
+                if not oracle.stopped:
+                    raise
         found = np.isfinite(oracle.distance)
-        return AttackResult(oracle.best.reshape(shape), found, there, oracle.spent, oracle.distance)
+        return AttackResult(
+            oracle.best.reshape(shape), found, there, oracle.spent, oracle.distance,
+            oracle.refused, oracle.stopped,
+        )  # fmt: skip
 
     @abstractmethod
     def search(

@@ -84,5 +84,9 @@ def _attacked(
 
 
 def _joined(parts: list[AttackResult]) -> AttackResult:
-    names = [f.name for f in dataclasses.fields(AttackResult)]
-    return AttackResult(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    names = [f.name for f in dataclasses.fields(AttackResult) if f.name not in {"refused", "stopped"}]
+    return AttackResult(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+        refused=sum(part.refused for part in parts),
+        stopped=next((part.stopped for part in parts if part.stopped), ""),
+    )

@@ -54,7 +54,7 @@ class Evasion(
         if not climbed.rungs:
             first = climbed.missing[0]
             raise DataError(first.why, remedy=first.remedy)
-        measures = [*_by_rung(case, climbed), *_together(case, climbed)]
+        measures = [*_by_rung(case, climbed), *_together(case, climbed), *_refused(climbed)]
         if climbed.certificate is not None:
             measures += climbed.certificate.measures((DISTANCES[0], _SLICE_AT))
         findings = _possible(climbed)
@@ -111,6 +111,17 @@ def _together(case: Case, climbed: Climb) -> list[Measure]:
         _share(f"robust_accuracy@{_at(d)},ladder_{case.profile.name}", _all(case, climbed, d), case, asked, threat)
         for d in (*DISTANCES, np.inf)
     ]
+
+
+def _refused(climbed: Climb) -> list[Measure]:
+    """Return the share of each rung's questions that guards refused, of those that met a guard; they are no success."""
+    return [
+        Measure(
+            f"rows_refused@{rung.title}", result.refused / asked, *clopper_pearson(result.refused, asked), asked, queries=asked
+        )
+        for rung, result in zip(climbed.rungs, climbed.results, strict=True)
+        if result.refused and (asked := int(result.queries.sum()))
+    ]  # fmt: skip
 
 
 def _all(case: Case, climbed: Climb, far: float) -> Flags:
