@@ -82,6 +82,22 @@ class Projected(nn.Module):
         return self.dense(x @ self.turned)
 
 
+class PartlyUsed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.spare, self.last = nn.Linear(16, 8), nn.Linear(3, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+
+@pytest.mark.parametrize("clip", [Flat(0.5), PerLayer(0.5)])
+def test_a_layer_that_is_not_used_is_no_bug(clip):
+    assert not audit_torch(
+        lambda: PrivateTrainer(PartlyUsed(), rows=200, steps=10, rate=0.4, clip=clip), *data()
+    ).failed
+
+
 def test_modules_with_buffers_are_audited():
     assert not audit_torch(lambda: PrivateTrainer(Projected(), rows=200, steps=10, rate=0.4), *data()).failed
 

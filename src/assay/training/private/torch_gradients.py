@@ -188,10 +188,12 @@ class Gradients:
     def _combine(self, seen: list[Grads], clip: Clipping, bound: float, total: dict[str, Tensor]) -> Tensor:
         with torch.no_grad():
             squares = torch.stack([g.squares for g in seen], 1)
-            factors = clip.factors(squares, bound)
-            if len(seen) < len(self._names):
+            if unused := len(self._names) - len(seen):
+                # A layer that no row went through has its share of the bound all the same, as in every other way.
+                squares = nn.functional.pad(squares, (0, unused))
                 for part in total.values():
                     part.zero_()
+            factors = clip.factors(squares, bound)
             columns = factors.unbind(1)
             for number, found in enumerate(seen):
                 weight, bias = self._names[found.layer]
