@@ -32,7 +32,14 @@ def convert_sklearn(arguments: Mapping[str, Any], output: Path) -> dict[str, obj
     """
     import joblib
 
-    return convert_estimator(joblib.load(arguments["model"]), read_rows(arguments["rows"]), output)
+    try:
+        model = joblib.load(arguments["model"])
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(
+            f"the model is of a class in the module {error.name}, which is not there",
+            remedy="Install that module; a class of the recipe itself is known to `assay run` alone",
+        ) from error
+    return convert_estimator(model, read_rows(arguments["rows"]), output)
 
 
 def read_rows(path: str, *, any_shape: bool = False) -> NDArray[np.float64]:
@@ -75,7 +82,8 @@ def convert_estimator(
     if best is None:
         raise UnsupportedError(
             f"a {type(model).__name__} cannot be converted to ONNX ({'; '.join(tried)})",
-            remedy="Use logistic regression, trees, forests or gradient boosting, with imputing, scaling and encoding",
+            remedy="Use logistic regression, trees, forests or gradient boosting, with imputing, scaling and encoding, "
+            "or give the class a method onnx_bytes()",
         )
     (output / "model.onnx").write_bytes(best[0])
     return {**best[1], "tried": tried, "dropped": []}

@@ -25,7 +25,7 @@ from assay.core.measure import Measure
 from assay.core.statement import Envelope
 from assay.data.sources import read_table
 from assay.stats.intervals import clopper_pearson
-from assay.training.job import call
+from assay.training.job import call, recipe_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,15 +120,24 @@ def convert_file(
 
 
 def convert_rows(
-    model: Path, x: NDArray[np.float64], folder: Path, *, engine: str = "auto", clock: Clock = system_clock
+    model: Path,
+    x: NDArray[np.float64],
+    folder: Path,
+    *,
+    recipe: str = "",
+    engine: str = "auto",
+    clock: Clock = system_clock,
 ) -> Evidence:
-    """Convert a model of our own training to ONNX and compare both on rows x (n, d) in model space."""
+    """Convert a model of our own training to ONNX and compare both on rows x (n, d) in model space.
+
+    recipe: ``file.py:function`` that made it, whose classes it may hold.
+    """
     import numpy as np
 
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch).resolve() / "rows.npy"
         np.save(rows, x)
-        return _convert(model, _SKLEARN, rows, folder, None, engine, clock)
+        return _convert(model, _SKLEARN, rows, folder, None, engine, clock, recipe=recipe)
 
 
 def _convert(
@@ -141,11 +150,12 @@ def _convert(
     clock: Clock,
     *,
     malicious: bool = False,
+    recipe: str = "",
 ) -> Evidence:
     parent = Subject(model.name, digest_file(model))
     source = model.resolve()
-    arguments = {"model": str(source), "kind": way.kind, **({"rows": str(rows)} if rows else {})}
-    inputs = (source, *([rows] if rows else []))
+    arguments = {"model": str(source), "kind": way.kind, "recipe": recipe, **({"rows": str(rows)} if rows else {})}
+    inputs = (source, *([rows] if rows else []), *(recipe_files(recipe) if recipe else ()))
     answer, isolation = call(way.function, arguments, inputs=inputs, output=folder.resolve(), engine=engine)
     if digest_file(model) != parent.digest:
         raise Refused("changed while it was converted", where=str(model), reason="model-changed", remedy="Try again")

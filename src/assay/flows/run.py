@@ -298,7 +298,7 @@ def _served(work: Work, memory: Memory, model: Path, clock: Clock) -> Path:
 
 def _convert(work: Work, model: Path, folder: Path, clock: Clock) -> Result:
     rows = np.concatenate([work.test[0], work.train[0]])[:_PARITY_ROWS]
-    evidence = convert_rows(model, rows, folder, engine=work.engine, clock=clock)
+    evidence = convert_rows(model, rows, folder, recipe=work.project.recipe, engine=work.engine, clock=clock)
     far = evidence.measure("max_probability_difference")
     detail = f"model.onnx differs by at most {far.estimate:.2g} on {far.n} rows" if far else "model.onnx"
     return detail, {"evidence": [evidence.to_json()]}

@@ -163,7 +163,12 @@ def _refit(task: dict[str, Any], output: Path) -> dict[str, object]:
 
 
 def _call(task: dict[str, Any], output: Path) -> object:
-    """Call ``module:function(arguments, output)`` of Assay itself, as conversion does."""
+    """Call ``module:function(arguments, output)`` of Assay itself, as conversion does.
+
+    Where the arguments name a recipe, it is loaded first: the model may be of a class of it.
+    """
+    if recipe := task["arguments"].get("recipe"):
+        load_recipe(recipe)
     module, _, name = task["function"].partition(":")
     return getattr(importlib.import_module(module), name)(task["arguments"], output)
 

@@ -23,6 +23,7 @@ from assay.core.finding import Severity
 from assay.core.measure import Verdict
 from assay.core.statement import Envelope
 from assay.flows import train as flow
+from assay.flows.convert import convert_rows
 from assay.flows.train import Job, audit_evidence, audit_line, train_table
 from assay.training.private.audit import Audited
 from assay.training.private.claim import STATEMENT_TYPE, measures_of
@@ -227,3 +228,49 @@ def test_the_command_line_trains_and_audits(tmp_path, capsys, recipe, arguments,
     held = json.loads(Envelope.from_json(json.loads((tmp_path / "out" / "provenance.json").read_text())).payload)
     parameters = held["predicate"]["buildDefinition"]["externalParameters"]["parameters"]
     assert parameters["privacy_audit"] == record["privacy_audit"]
+
+
+OWN = """
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from assay.training.private.torch_trainer import PrivateTrainer
+from assay.training.robust.export import onnx_bytes
+
+
+class Net(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.array([0, 1])
+        self.module_ = torch.nn.Linear(X.shape[1], 2)
+        self.trainer_ = PrivateTrainer(self.module_, rows=100, rate=0.2, steps=3, epsilon=3.0)
+        self.trainer_.fit(torch.tensor(X, dtype=torch.float32), torch.tensor(np.asarray(y), dtype=torch.long))
+        return self
+
+    def predict_proba(self, X):
+        with torch.no_grad():
+            return torch.softmax(self.module_(torch.tensor(X, dtype=torch.float32)).double(), 1).numpy()
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    def onnx_bytes(self):
+        return onnx_bytes(self.module_, self.classes_, (self.module_.in_features,))
+
+
+def build():
+    return Net()
+"""
+
+
+@pytest.mark.long
+def test_a_class_of_the_recipe_is_converted_with_its_recipe_and_named_without(tmp_path):
+    (tmp_path / "recipe.py").write_text(OWN)
+    x = np.random.default_rng(0).random((100, 3))
+    recipe = f"{tmp_path / 'recipe.py'}:build"
+    Job(recipe, x, (x[:, 0] > 0.5).astype(np.intp)).train(tmp_path / "made")
+    model = tmp_path / "made" / "model.joblib"
+    found = convert_rows(model, x, tmp_path / "onnx", recipe=recipe)
+    assert found.measure("max_probability_difference").estimate < 1e-5
+    with pytest.raises(UnsupportedError, match="module assay_recipe"):
+        convert_rows(model, x, tmp_path / "other")
