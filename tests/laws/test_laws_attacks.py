@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -190,8 +191,10 @@ class Cheat(MembershipAttack):
 
 
 class Coin(MembershipAttack):
+    tosses = itertools.count()
+
     def score(self, exposure):
-        return np.random.default_rng().random(len(exposure.labels))
+        return np.random.default_rng(next(self.tosses)).random(len(exposure.labels))
 
 
 class Vandal(MembershipAttack):
