@@ -263,6 +263,8 @@ def _train(work: Work, folder: Path, clock: Clock) -> Result:
     )  # fmt: skip
     kind = str(made.summary.get("estimator", "model")).rpartition(".")[2]
     detail = f"{kind} on {made.summary.get('rows')} rows, isolation: {engine}"
+    if void := next((m.void for m in claimed_measures(made) if m.void), ""):
+        detail += f"; its claim of privacy does not hold: {void}"
     return detail, {"evidence": [evidence.to_json()], "statement": statement.to_json(), **claims(made)}
 
 
