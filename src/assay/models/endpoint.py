@@ -71,7 +71,12 @@ class Endpoint(Predictor, name="endpoint"):
             if len(x) == 1:
                 raise Refused("one row is more than the endpoint takes", where=self._host)
             half = len(x) // 2
-            return np.concatenate([self._probabilities(x[:half]), self._probabilities(x[half:])])
+            first = self._probabilities(x[:half])
+            try:
+                return np.concatenate([first, self._probabilities(x[half:])])
+            except RowsRefused as error:
+                places = tuple(half + row for row in error.rows)
+                raise RowsRefused(error.message, where=error.where, remedy=error.remedy, rows=places) from error
         outputs = {o.get("name"): o for o in answer.get("outputs", []) if isinstance(o, dict)}
         if "probabilities" in outputs:
             values = np.asarray(outputs["probabilities"]["data"], dtype=np.float64)

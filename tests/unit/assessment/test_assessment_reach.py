@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
@@ -82,6 +86,37 @@ def test_rows_are_left_out_of_the_question_that_they_were_in():
     assert max(asked) == 50
     # What was answered is not asked again: of 900 rows in 18 questions only what is left of a refused one.
     assert sum(asked) < 10 * len(X)
+
+
+def test_rows_refused_in_the_second_half_of_a_question_are_named_by_their_places_in_all():
+    class Small(BaseHTTPRequestHandler):
+        def do_POST(self):
+            held = json.loads(self.rfile.read(int(self.headers["content-length"])))["inputs"][0]
+            bad = [i for i, row in enumerate(held["data"]) if abs(row[0]) > 1.5]
+            code = 413 if held["shape"][0] > 8 else 422 if bad else 200
+            answers = [0.5] * (2 * held["shape"][0])
+            told = {"rows": [{"row": i} for i in bad], "outputs": [{"name": "probabilities", "data": answers}]}
+            body = json.dumps(told).encode()
+            self.send_response(code)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Small)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    asked = predictor(f"http://127.0.0.1:{server.server_port}/v2/models/m/infer", classes=2)
+    try:
+        _, got = answered(asked, X[:64])
+    finally:
+        asked.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert np.array_equal(got, np.abs(X[:64, 0]) <= 1.5)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
