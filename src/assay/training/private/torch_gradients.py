@@ -82,11 +82,7 @@ class Gradients:
         check_module(module)
         self._module, self._loss, self._own = module, loss or cross_entropy, loss is None
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        shared = len(self.parameters) != len(
-            [1 for _, p in module.named_parameters(remove_duplicate=False) if p.requires_grad]
-        )
-        frozen = any(not p.requires_grad for p in module.parameters())
-        possible = closed_form(module) and not shared and not frozen
+        possible = closed_form(module) and _each_once(module)
         if way == "closed" and not possible:
             raise UnsupportedError("a layer has no closed form of its per-row gradients", remedy='Use way="auto"')
         self.way = "closed" if possible and way != "func" else "func"
@@ -234,3 +230,9 @@ def _checked(losses: Tensor, rows: int) -> Tensor:
             remedy='Return one loss a row, as with reduction="none"',
         )
     return losses
+
+
+def _each_once(module: nn.Module) -> bool:
+    """Return whether every parameter is trained, and belongs to one layer alone."""
+    every = [p for _, p in module.named_parameters(remove_duplicate=False)]
+    return all(p.requires_grad for p in every) and len(every) == len(list(module.parameters()))
