@@ -17,7 +17,6 @@ from families.case import EVIL
 from assay.artifacts.report import FileVerdict
 from assay.artifacts.scan import explain, scan_paths
 
-pytestmark = pytest.mark.xdist_group("corpus")
 FLAGGED = {FileVerdict.MALICIOUS, FileVerdict.SUSPICIOUS}
 FAMILIES = 27
 

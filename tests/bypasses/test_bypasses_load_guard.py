@@ -17,7 +17,7 @@ from assay.artifacts.scan import scan_paths
 
 # Formats whose load asks for names.
 ASKING = {"pickle", "joblib", "npy", "npz", "torch-zip", "torch-legacy", "skops"}
-pytestmark = [pytest.mark.xdist_group("corpus"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")

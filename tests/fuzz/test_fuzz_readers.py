@@ -24,7 +24,6 @@ from assay.artifacts.reader import Limits, readers
 from assay.artifacts.report import FileVerdict
 from assay.artifacts.scan import scan_bytes
 
-pytestmark = pytest.mark.xdist_group("corpus")
 LONGEST_S, LARGEST_SEED, GROWTH_MB = 3.0, 1 << 16, 300
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

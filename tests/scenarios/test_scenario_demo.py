@@ -17,8 +17,6 @@ from assay.flows.release import verify
 from assay.monitoring.events import read_events
 from assay.registry.trust import Trust
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 REFUSALS = {
     "self-approval",
     "model exchanged while served",

@@ -15,8 +15,6 @@ from assay.flows.quickstart import project_of
 from assay.flows.run import run_project
 from assay.registry.policy import Policy
 
-pytestmark = pytest.mark.xdist_group("private_project")
-
 RECIPE = """
 from assay.training.private import dpsgd, noise
 from assay.training.private.estimators import DPLogisticRegression

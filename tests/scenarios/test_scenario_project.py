@@ -25,8 +25,6 @@ from assay.gateway.events import EventFile
 from assay.monitoring.events import read_events
 from assay.registry.trust import Trust
 
-pytestmark = pytest.mark.xdist_group("project")
-
 
 def silent(*_):
     pass
