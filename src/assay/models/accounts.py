@@ -6,13 +6,12 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from assay.core.errors import BudgetError, DataError, Refused, RowsRefused, UnsupportedError
-from assay.models.predictor import Predictor
+from assay.core.errors import BudgetError, DataError, Refused, RowsRefused
+from assay.models.predictor import Derived, Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from assay.contract.contract import Contract
     from assay.models.predictor import Array
 
 _BATCH = 50
@@ -20,7 +19,7 @@ _BATCH = 50
 _SHORTEST = 1.0
 
 
-class Accounts(Predictor):
+class Accounts(Derived):
     """Asks a model through several predictors of it, one account each, and goes on to the next when one is refused.
 
     used: accounts that were refused so far. When the last one is, and some may ask again later, the attacker waits, for
@@ -38,18 +37,6 @@ class Accounts(Predictor):
         self._accounts, self._patience, self._sleep = tuple(accounts), patience, sleep
         self._later: tuple[float, ...] = ()
         self.used = 0
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: which accounts there are is for the attacker to say."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from predictors."""
-        del model, contract, options
-        raise UnsupportedError("accounts are made from predictors", remedy="Use Accounts([predictor, ...])")
 
     def __len__(self) -> int:
         return len(self._accounts)

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from assay.core.errors import SettingError, UnsupportedError
-from assay.models.predictor import Predictor
+from assay.core.errors import SettingError
+from assay.models.predictor import Derived, Predictor
 from assay.models.white_box import NumpyWhiteBox
 
 if TYPE_CHECKING:
-    from assay.contract.contract import Contract
     from assay.models.predictor import Array
 
 
-class Ensemble(Predictor):
+class Ensemble(Derived):
     """Answers the mean of its members' probabilities; an attacker from inside follows the slope of that mean."""
 
     differentiable: ClassVar[bool] = True
@@ -26,18 +25,6 @@ class Ensemble(Predictor):
             raise SettingError("an ensemble needs members of one number of classes", remedy="Give one or more")
         super().__init__(members[0].classes, batch=members[0].batch)
         self.members = tuple(m.limited(None) for m in members)
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: who the members are is for the caller to say."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from predictors."""
-        del model, contract, options
-        raise UnsupportedError("an ensemble is made from predictors", remedy="Use Ensemble([predictor, ...])")
 
     def _probabilities(self, x: Array) -> Array:
         mean: Array = np.mean([m.probabilities(x) for m in self.members], axis=0)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assay.core.errors import BudgetError, Refused, RowsRefused, UnsupportedError
-from assay.models.predictor import Predictor
+from assay.core.errors import BudgetError, Refused, RowsRefused
+from assay.models.predictor import Derived, Predictor
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from assay.contract.contract import Contract
     from assay.models.predictor import Array
 
 
@@ -42,7 +41,7 @@ def answered(predictor: Predictor, rows: Array) -> tuple[Array, NDArray[np.bool_
     return answers, got
 
 
-class Guarded(Predictor):
+class Guarded(Derived):
     """Asks a guarded model row by row; a refused row answers as class ``refused_as``, so that it never succeeds.
 
     This is the adaptive attacker: it stays where the guards let it through. refused_as: None for no class more than
@@ -56,18 +55,6 @@ class Guarded(Predictor):
         self._model, self._refused_as = model, refused_as
         self.refused = 0
         self.stopped = ""
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: what is refused as which class is for the attacker to say."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from a predictor."""
-        del model, contract, options
-        raise UnsupportedError("a guarded model is made from a predictor", remedy="Use Guarded(predictor, class)")
 
     def _probabilities(self, x: Array) -> Array:
         import numpy as np

@@ -150,6 +150,22 @@ class Predictor(Control, package="assay.models"):
         return slope
 
 
+class Derived(Predictor):
+    """A predictor that its caller makes from other predictors; no model is wrapped as one."""
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        """Return False."""
+        del model
+        return False
+
+    @classmethod
+    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
+        """Raise UnsupportedError."""
+        del model, contract, options
+        raise UnsupportedError(f"{cls.__name__} is made from predictors", remedy=f"Call {cls.__name__}(...) with them")
+
+
 def predictor(
     model: object,
     *,

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from assay.core.errors import UnsupportedError
-from assay.models.predictor import Predictor
+from assay.models.predictor import Derived, Predictor
 from assay.models.white_box import NumpyWhiteBox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from assay.contract.contract import Contract
     from assay.models.predictor import Array
 
 
@@ -36,7 +34,7 @@ class Screen(Protocol):
         """Return the gradient of the score by each sample, or an estimate of it, shape of x."""
 
 
-class Screened(Predictor):
+class Screened(Derived):
     """Asks a model and its screen; a refused sample answers as class ``refused_as``, so that it never succeeds.
 
     From inside, the score of a sample that would be refused enters the logits, so that an attack that lowers the right
@@ -50,18 +48,6 @@ class Screened(Predictor):
         super().__init__(model.classes, batch=model.batch)
         self.model, self.screen, self.refused_as, self.weight = model.limited(None), screen, refused_as, weight
 
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: what is refused as which class is for the attacker to say."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from a predictor."""
-        del model, contract, options
-        raise UnsupportedError("a screened model is made from a predictor", remedy="Use Screened(predictor, screen, 0)")
-
     def _probabilities(self, x: Array) -> Array:
         answers = self.model.probabilities(x).copy()
         refused = self.screen.score(x) > self.screen.threshold
@@ -73,24 +59,12 @@ class Screened(Predictor):
         return ScreenedWhiteBox(self)
 
 
-class Refusing(Predictor):
+class Refusing(Derived):
     """A model and its screen as users see them: what is refused is answered by one class more, the last."""
 
     def __init__(self, model: Predictor, screen: Screen) -> None:
         super().__init__(model.classes + 1, batch=model.batch)
         self.model, self.screen = model.limited(None), screen
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: it is made from a predictor and a screen."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from a predictor."""
-        del model, contract, options
-        raise UnsupportedError("a refusing model is made from a predictor", remedy="Use Refusing(predictor, screen)")
 
     def facing(self, label: int) -> Screened:
         """Return what an attacker faces whose samples are of class ``label``: a refusal gains nothing."""

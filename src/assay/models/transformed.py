@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from assay.core.clock import stream
-from assay.core.errors import SettingError, UnsupportedError
-from assay.models.predictor import Predictor
+from assay.core.errors import SettingError
+from assay.models.predictor import Derived, Predictor
 from assay.models.white_box import NumpyWhiteBox
 
 if TYPE_CHECKING:
-    from assay.contract.contract import Contract
     from assay.models.predictor import Array
     from assay.models.transforms.base import Transform
 
 
-class Transformed(Predictor):
+class Transformed(Derived):
     """Answers what ``model`` says of the input after each of ``transforms`` in turn.
 
     draws: how often an attacker from inside repeats random transformations for one slope (expectation over
@@ -34,18 +33,6 @@ class Transformed(Predictor):
         self.model, self.transforms, self.seed = model.limited(None), tuple(transforms), seed
         self.draws = draws if any(t.random for t in self.transforms) else 1
         self._generator = stream(seed, "transformed")
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: which transformations there are is for the caller to say."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from a predictor."""
-        del model, contract, options
-        raise UnsupportedError("a transformed model is made from a predictor", remedy="Use Transformed(predictor, ...)")
 
     def limited(self, limit: int | None) -> Predictor:
         """Return the same model, counting from zero and drawing from the start of its stream."""

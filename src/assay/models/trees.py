@@ -17,14 +17,12 @@ import numpy as np
 from assay.core.clock import stream
 from assay.core.discovery import Control, discover
 from assay.core.errors import UnsupportedError
-from assay.models.predictor import Predictor
+from assay.models.predictor import Derived, Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-    from assay.contract.contract import Contract
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -206,24 +204,12 @@ class TreeReader(Control, package="assay.models.tree_readers"):
         """Return the trees. Raises UnsupportedError for what has no exact form here."""
 
 
-class WithTrees(Predictor):
+class WithTrees(Derived):
     """A predictor together with trees that another form of the same model has shown, such as its ONNX file."""
 
     def __init__(self, inner: Predictor, trees: TreeEnsemble) -> None:
         super().__init__(inner.classes, batch=inner.batch)
         self.inner, self.trees = inner, trees
-
-    @classmethod
-    def accepts(cls, model: object) -> bool:
-        """Return False: it is made from a predictor and trees."""
-        del model
-        return False
-
-    @classmethod
-    def wrap(cls, model: object, *, contract: Contract | None, **options: object) -> Predictor:
-        """Raise UnsupportedError: make it from a predictor and trees."""
-        del model, contract, options
-        raise UnsupportedError("trees are joined to a predictor", remedy="Use WithTrees(predictor, trees)")
 
     def _probabilities(self, x: Array) -> Array:
         return self.inner.probabilities(x)
