@@ -216,6 +216,17 @@ def test_a_forest_that_holds_its_rows_by_heart_is_a_finding():
     assert "membership-leak" in [f.rule for f in found.evidence[0].findings]
 
 
+def test_what_would_not_fit_into_memory_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr("assay.assessment.goals.membership._AROUND_BYTES", 1_000)
+    x, y = load_breast_cancer(return_X_y=True)
+    forest = RandomForestClassifier(10, random_state=0).fit(x[:300], y[:300])
+    found = assess(forest, train=(x[:300], y[:300]), test=(x[300:], y[300:]), refit=forest, goals=["membership"])
+    names = [m.name for m in found.measures]
+    assert "membership.auc@rmia" in names
+    assert "membership.auc@neighbours" not in names
+    assert any(gap.what == "membership.neighbours" for gap in found.evidence[0].not_checked)
+
+
 def test_few_others_leave_a_low_end_that_guessing_would_reach():
     low, high = share_found(120, 1300, 40, 0.001)
     assert low == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -37,6 +38,7 @@ _BOUNDARY_ROWS = 400
 # Rows around which the target and all shadows are asked too, and how much memory the shadows' answers may take.
 _AROUND_ROWS = 4_000
 _AROUND_BYTES = 1_000_000_000
+_LEAST_AROUND = 100
 _SLICE_ROWS = 50
 _RATE = 0.01
 _NAMED = 20
@@ -92,28 +94,56 @@ def _exposure(
     answers = case.predictor.limited(None).probabilities(x)
     public = np.zeros(n, dtype=bool)
     public[members + stream(case.seed, "membership", "public").permutation(n - members)[: (n - members) // 2]] = True
-    given = {"rows": x.reshape(n, -1), "public": public}
+    exposure = Exposure(answers, labels, member, rows=x.reshape(n, -1), public=public)
     if case.refit is None:
         why = NotChecked("membership.rmia", "the model cannot be fitted again", "Give the recipe that it was made by")
-        return Exposure(answers, labels, member, **given), None, (why,)
-    cost = 2 * ASKED * _SETS * case.profile.shadows * case.classes * answers.itemsize
-    near = _part(case, member, min(_AROUND_ROWS, _AROUND_BYTES // cost), "neighbours")
-    around = rows_around(x[near], labels[near], case.region, seed=case.seed)
-    queries = np.concatenate([x, around.reshape(-1, *x.shape[1:])])
+        return exposure, None, (why,)
+    around, queries = None, x
+    missing: tuple[NotChecked, ...] = ()
+    try:
+        around = _around(case, x, exposure)
+        queries = np.concatenate([x, around.rows.reshape(-1, *x.shape[1:])])
+    except (BudgetError, UnsupportedError) as error:
+        missing = (NotChecked("membership.neighbours", error.message, error.remedy),)
     rest = np.setdiff1d(np.arange(len(case.x_train)), inside)
     shadows, seen = _shadows(case, x, labels, rest, queries)
-    exposure = Exposure(answers, labels, member, shadows[:, :n], seen, **given)
-    try:
-        asked = answered(case.predictor.limited(None), queries[n:])[0]
-    except BudgetError as error:
-        return exposure, None, (NotChecked("membership.neighbours", error.message, error.remedy),)
-    shape = (*around.shape[:2], len(near))
-    own = np.tile(labels[near], 2 * ASKED), np.arange(len(asked))
-    sure = asked[own[1], own[0]].reshape(shape)
+    exposure = replace(exposure, shadows=shadows[:, :n], seen=seen)
+    if around is None:
+        return exposure, None, missing
+    taught = _sure(shadows[:, n:], labels[around.near])
+    return exposure, exposure.part(around.near, around=around.sure, shadow_around=taught), ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Around:
+    """Rows around the audited ones at ``near`` (m,), (2, ASKED, m, ...), and what the target answers there, (2, ASKED, m)."""
+
+    near: NDArray[np.intp]
+    rows: NDArray[np.float64]
+    sure: NDArray[np.float64]
+
+
+def _around(case: Case, x: NDArray[np.float64], exposure: Exposure) -> _Around:
+    """Ask the target around a part of the audited rows.
+
+    Raises BudgetError when it answers no more, UnsupportedError when what shadows answer there would not fit into memory.
+    """
+    cost = 2 * ASKED * _SETS * case.profile.shadows * case.classes * exposure.answers.itemsize
+    most = min(_AROUND_ROWS, _AROUND_BYTES // cost)
+    if most < _LEAST_AROUND:
+        raise UnsupportedError(f"answers of {case.classes} classes around rows would take too much memory")
+    near = _part(case, exposure.member, most, "neighbours")
+    labels = exposure.labels[near]
+    rows = rows_around(x[near], labels, case.region, seed=case.seed)
+    sure = _sure(answered(case.predictor.limited(None), rows.reshape(-1, *x.shape[1:]))[0], labels)
     # Where a guard refuses a row, the attacker is left with the answer at the row that it surrounds.
-    sure = np.where(np.isnan(sure), answers[near, labels[near]], sure)
-    taught = shadows[:, n:][:, own[1], own[0]].reshape(len(shadows), *shape)
-    return exposure, exposure.part(near, around=sure, shadow_around=taught), ()
+    return _Around(near, rows, np.where(np.isnan(sure), exposure.confidence()[near], sure))
+
+
+def _sure(answers: NDArray[np.float64], labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the probability of the true class around each row, (..., 2, ASKED, m), of answers (..., q, classes)."""
+    own = np.tile(labels, 2 * ASKED)
+    return answers[..., np.arange(len(own)), own].reshape(*answers.shape[:-2], 2, ASKED, len(labels))
 
 
 def _part(case: Case, member: NDArray[np.bool_], most: int, purpose: str) -> NDArray[np.intp]:
