@@ -34,7 +34,7 @@ FRAMEWORKS = {
     "pandas": "pandas", "joblib": "joblib", "pyarrow": "pyarrow", "imblearn": "imbalanced-learn", "catboost": "catboost",
     "category_encoders": "category_encoders", "statsmodels": "statsmodels", "polars": "polars", "mlxtend": "mlxtend",
     "feature_engine": "feature-engine", "lifelines": "lifelines", "pygam": "pygam", "hdbscan": "hdbscan", "pmdarima": "pmdarima",
-    "dateutil": "dateutil", "pytz": "pytz",
+    "dateutil": "dateutil", "pytz": "pytz", "assay": "Assay",
 }  # fmt: skip
 FOUND, INERT = "found in saved {} models", "classes of {} whose objects a load makes empty and fills with attributes"
 GIVEN = "written by other versions of {}, or computes numbers only"

@@ -25,7 +25,7 @@ from typing import Any
 
 PACKAGES = ("sklearn", "numpy", "scipy", "torch", "xgboost", "lightgbm", "catboost", "pandas", "joblib", "pyarrow", "imblearn",
             "category_encoders", "statsmodels", "polars", "mlxtend", "feature_engine", "lifelines", "pygam", "hdbscan", "pmdarima",
-            "umap", "pynndescent", "dateutil", "pytz")  # fmt: skip
+            "umap", "pynndescent", "dateutil", "pytz", "assay")  # fmt: skip
 # Where classes are looked for, and what lies there that no model holds.
 WALKED = ("sklearn", "imblearn", "category_encoders", "statsmodels", "scipy.stats", "scipy.interpolate", "scipy.spatial",
           "scipy.optimize", "mlxtend", "feature_engine", "lifelines", "pygam", "pmdarima", "torch.nn.modules", "torch.optim",
@@ -554,8 +554,43 @@ def further_models() -> Iterator[Any]:
                 continue
 
 
+def own_models() -> Iterator[Any]:
+    """Yield what recipes of Assay save: private and robust models, alone and behind what encodes for them."""
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from assay.training.private.crossfit import CrossFitted
+    from assay.training.private.estimators import DPLogisticRegression, DPMLPClassifier
+    from assay.training.private.scaling import BoundsEncoder
+    from assay.training.private.search import PrivateSearch
+    from assay.training.private.trees import DPBoostedTreesClassifier
+    from assay.training.robust.adversarial import AdversarialClassifier
+    from assay.training.robust.boosted import RobustBoostedTrees
+    from assay.training.robust.smoothed import SmoothedClassifier
+
+    rng = np.random.RandomState(0)
+    x = rng.uniform(size=(80, 16))
+    y = (x[:, 0] > 0.5).astype(int)
+    bounds, few = (0.0, 1.0), {"bounds": (0.0, 1.0), "epsilon": 3.0, "steps": 5}
+    for kind in ("flat", "per_layer", "adaptive"):
+        yield DPLogisticRegression(clip_kind=kind, **few).fit(x, y)
+        yield DPMLPClassifier(hidden=(8,), clip_kind=kind, **few).fit(x, y)
+    linear = DPLogisticRegression(image=(4, 4), unit_rows=True, features=20, classes=[0, 1], rows=80, **few)
+    yield linear.fit(x, y)
+    yield make_pipeline(BoundsEncoder(bounds), DPLogisticRegression(**few)).fit(x, y)
+    yield DPBoostedTreesClassifier(bounds=bounds, trees=5).fit(x, y)
+    yield PrivateSearch(DPLogisticRegression(bounds=bounds, steps=5), [{"learning_rate": 0.1}, {}]).fit(x, y)
+    yield CrossFitted(RandomForestClassifier(5)).fit(x, y)
+    yield CrossFitted(LogisticRegression()).fit(x, y)
+    yield AdversarialClassifier(radius=0.1, epochs=1).fit(x, y)
+    yield RobustBoostedTrees().fit(x, y)
+    yield SmoothedClassifier(LogisticRegression()).fit(x, y)
+
+
 MAKERS = (sklearn_models, sklearn_settings, array_values, scipy_values, torch_values, boosting_models, frames, polars_values,
-          resampled_models, encoders, statistical_models, further_models)  # fmt: skip
+          resampled_models, encoders, statistical_models, further_models, own_models)  # fmt: skip
 
 
 def saved(value: Any) -> Iterator[bytes]:
